@@ -1,0 +1,76 @@
+//! What a proxy is told: policy that is valid, defaulted and merged, in a form that has no impossible states.
+//!
+//! `compile` makes these values out of checked policy files; the proxy builds its `Snapshot` out of them and reads
+//! nothing else. They are plain data: no I/O, no clock, no matcher that is already compiled. Every value that a person
+//! wrote carries its [`Origin`], so that a decision can be explained in terms of the file that caused it.
+
+mod destination;
+mod mesh;
+mod route;
+mod settings;
+mod workload;
+
+pub use destination::{
+    AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
+};
+pub use mesh::{AccessLog, Egress, Limits, MeshConfig};
+pub use route::{
+    Backend, BackendTarget, HeaderMatch, HeaderModifier, PathMatch, QueryMatch, RouteKind, RouteMatch,
+    RouteRule, RuleId, StringMatch,
+};
+pub use settings::{Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings};
+pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};
+
+use std::{fmt, sync::Arc};
+
+/// The place in a policy file where something was written. Lines and columns count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct Origin {
+    /// The file as the user named it.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column, from 1.
+    pub column: u32,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
+}
+
+/// The namespace and name of an object; shown as `namespace/name`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct ObjectName {
+    /// The namespace; objects that name none are in `default`.
+    pub namespace: Arc<str>,
+    /// The name.
+    pub name: Arc<str>,
+}
+
+impl ObjectName {
+    /// Names the object `name` of `namespace`.
+    pub fn new(namespace: impl Into<Arc<str>>, name: impl Into<Arc<str>>) -> Self {
+        Self { namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Everything that one proxy needs: what `compile` gives for one Sidecar.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Resources {
+    /// Mesh-wide settings.
+    pub mesh: MeshConfig,
+    /// The listeners of this proxy and the Services behind the inbound ones.
+    pub workload: Workload,
+    /// Every destination as the proxy's namespace sees it, sorted by name.
+    pub destinations: Vec<Arc<Destination>>,
+    /// The endpoints of every destination port, sorted by service.
+    pub endpoints: Vec<Arc<Endpoints>>,
+}

@@ -1,0 +1,147 @@
+//! Route rules, as the Gateway API has them, resolved: every reference is a destination or a reason why not.
+
+use std::sync::Arc;
+
+use super::{ObjectName, Origin, ServicePort, TrafficSettings};
+
+/// Which kind of object a rule comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum RouteKind {
+    /// gateway.networking.k8s.io/v1 HTTPRoute.
+    HTTPRoute,
+    /// gateway.networking.k8s.io/v1 GRPCRoute.
+    GRPCRoute,
+}
+
+/// Names one rule: `namespace/name/rule`, where a rule without a name is its index from 0.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub struct RuleId {
+    /// The kind of the route.
+    pub kind: RouteKind,
+    /// The route.
+    pub route: ObjectName,
+    /// The rule's name, or its index.
+    pub rule: Arc<str>,
+}
+
+impl std::fmt::Display for RuleId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.route, self.rule)
+    }
+}
+
+/// One rule of a route: if one of its matches holds, its filters apply and one of its backends answers.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RouteRule {
+    /// Its name in logs, metrics and explanations.
+    pub id: RuleId,
+    /// Where the rule stands.
+    pub origin: Origin,
+    /// Rank among the rules of one port where two matches are equally specific: older route first, then
+    /// namespace/name, then the order of rules. Lower wins.
+    pub rank: u32,
+    /// ORed; never empty (no match written means the prefix `/`).
+    pub matches: Vec<RouteMatch>,
+    /// Applied to the request, in order.
+    pub request_headers: Vec<HeaderModifier>,
+    /// Applied to the answer, in order.
+    pub response_headers: Vec<HeaderModifier>,
+    /// The share of weight 0 is nothing; no backend, or all weights 0: 500.
+    pub backends: Vec<Backend>,
+    /// Settings for requests of this rule, merged over the Service's.
+    pub settings: Arc<TrafficSettings>,
+}
+
+/// All conditions of a match hold together.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RouteMatch {
+    /// Condition on the canonical path.
+    pub path: PathMatch,
+    /// Conditions on headers; each must hold.
+    pub headers: Vec<HeaderMatch>,
+    /// Conditions on query parameters; each must hold. The first of repeated parameters counts.
+    pub query: Vec<QueryMatch>,
+    /// Condition on the method, case-sensitive.
+    pub method: Option<Arc<str>>,
+    /// Where the match stands.
+    pub origin: Origin,
+}
+
+/// A condition on the path.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(Arc<str>),
+    /// Whole segments: `/api` holds for `/api` and `/api/x`, not for `/apis`. Kept without trailing slash, the root as `/`.
+    Prefix(Arc<str>),
+    /// A regular expression that must match the whole path.
+    Regex(Arc<str>),
+}
+
+/// A condition on a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StringMatch {
+    /// Equal, byte by byte.
+    Exact(Arc<str>),
+    /// A regular expression that must match the whole value.
+    Regex(Arc<str>),
+}
+
+/// A condition on a header. Repeated headers are joined with `,` first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct HeaderMatch {
+    /// Lower-cased name.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: StringMatch,
+}
+
+/// A condition on a query parameter, percent-decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct QueryMatch {
+    /// Case-sensitive name.
+    pub name: Arc<str>,
+    /// What its value must be.
+    pub value: StringMatch,
+}
+
+/// Header changes in the Gateway API's order: set, add, remove. Names are lower-cased and valid, as are values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct HeaderModifier {
+    /// Replaces all values.
+    pub set: Vec<(Arc<str>, Arc<str>)>,
+    /// Appends: `existing,new` in one field.
+    pub add: Vec<(Arc<str>, Arc<str>)>,
+    /// Removes all values.
+    pub remove: Vec<Arc<str>>,
+}
+
+/// One backend of a rule.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Backend {
+    /// Its share, relative to the rule's others; 0 gets none.
+    pub weight: u32,
+    /// Where it points.
+    pub target: BackendTarget,
+    /// Applied after the rule's own.
+    pub request_headers: Vec<HeaderModifier>,
+    /// Applied to the answer, before the rule's own.
+    pub response_headers: Vec<HeaderModifier>,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What a backendRef resolves to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BackendTarget {
+    /// A destination port of the same [`super::Resources`]. Its endpoints are used, its routes are not.
+    Service(ServicePort),
+    /// Nothing that exists: its share of the requests is answered 500.
+    Invalid {
+        /// Why, in words.
+        reason: Arc<str>,
+    },
+}

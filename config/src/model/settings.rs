@@ -1,0 +1,97 @@
+//! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
+
+use std::time::Duration;
+
+/// The settings of one Service port or one route rule.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct TrafficSettings {
+    /// Time limits.
+    pub timeouts: Timeouts,
+    /// When a failed attempt is repeated.
+    pub retry: Retry,
+    /// How an endpoint is chosen. Taken from the settings of the backend's own Service port, never of a rule.
+    pub load_balancer: LoadBalancer,
+}
+
+/// Time limits; `None` is off.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Timeouts {
+    /// From the complete head to the last byte of the answer. Off by default. A Service's own also binds at the callee.
+    pub request: Option<Duration>,
+    /// From hand-over to the answer's head. Off by default.
+    pub attempt: Option<Duration>,
+    /// Per connection attempt. 1 s by default.
+    pub connect: Option<Duration>,
+    /// No byte either way. `None`: off.
+    pub stream_idle: Option<Duration>,
+    /// Whether `streamIdle` was written by a person: then it also binds gRPC streams and upgrades.
+    pub stream_idle_set: bool,
+}
+
+/// When a failed attempt is repeated; the retry law stands above it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Retry {
+    /// Repeats after the first try for what `on` lists; 0: only work that provably never started is repeated, once.
+    pub attempts: u32,
+    /// Conditions.
+    pub on: RetryOn,
+    /// Pauses between attempts.
+    pub backoff: Backoff,
+    /// What all requests to the Service may spend on repeats.
+    pub budget: RetryBudget,
+    /// Any method may be repeated.
+    pub idempotent: bool,
+}
+
+/// The conditions of `retry.on`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RetryOn {
+    /// The connection could not be made.
+    pub connect_failure: bool,
+    /// A remote REFUSED_STREAM, or GOAWAY below the stream.
+    pub refused_stream: bool,
+    /// The connection ended before the answer's head.
+    pub reset: bool,
+    /// 502, 503, 504.
+    pub gateway_error: bool,
+    /// Any 5xx.
+    pub server_error: bool,
+    /// Statuses of `retry.statuses` with `retriable-status`.
+    pub statuses: Vec<u16>,
+    /// gRPC codes (`unavailable`, `cancelled`, ...), by number.
+    pub grpc_codes: Vec<u8>,
+}
+
+/// Full jitter: a pause is uniform between 0 and `min(max, base * 2^n)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Backoff {
+    /// 25 ms by default.
+    pub base: Duration,
+    /// 250 ms by default.
+    pub max: Duration,
+}
+
+/// Retries may be at most `percent` of the requests of the last `ttl`, plus `min_per_second`.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct RetryBudget {
+    /// 20 by default; 0 to 100.
+    pub percent: f64,
+    /// 10 by default.
+    pub min_per_second: u32,
+    /// 10 s by default; 1 s to 60 s.
+    pub ttl: Duration,
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum LoadBalancer {
+    /// Power of two choices by open requests over weight; the default.
+    LeastRequest,
+    /// Power of two choices by a peak-sensitive moving average of latency, times open requests.
+    PeakEwma,
+    /// Smooth weighted round robin.
+    RoundRobin,
+    /// By weight.
+    Random,
+}

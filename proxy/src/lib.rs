@@ -1,0 +1,5 @@
+//! The data plane of Outrigger, as a library: listeners, the request's way, policy stages, upstream pools.
+//!
+//! Read `inbound.rs` and `outbound.rs` first: they are the tables of contents of a request's way.
+
+pub mod error;
