@@ -1,1 +1,14 @@
-//! placeholder
+//! The test harness: backends, clients, a fault proxy and proxies under test, all in one process, all on free ports.
+//!
+//! One file per thing that a test stands up. Waiting is always waiting for something, with a bound ([`wait`]): no test
+//! sleeps and hopes. Tests that run the real binary live in `cli/tests/`, where Cargo gives its path.
+
+pub mod backend;
+pub mod client;
+pub mod fault;
+pub mod grpc;
+pub mod metrics;
+pub mod process;
+pub mod raw;
+pub mod skip;
+pub mod wait;

@@ -1,0 +1,42 @@
+//! Tests that need more than a plain machine: root, or a program that is not always there.
+//!
+//! Such a test asks first and returns when the answer is yes. With `OUTRIGGER_TESTS=all` a missing thing is a failure,
+//! so that CI cannot pass by skipping.
+
+use std::{env, path::Path};
+
+/// Whether the test `name` must be skipped because this process is not root.
+///
+/// # Panics
+/// With `OUTRIGGER_TESTS=all`, instead of skipping.
+#[must_use]
+pub fn without_root(name: &str) -> bool {
+    !rustix::process::geteuid().is_root() && skip(name, "it needs root")
+}
+
+/// Whether the test `name` must be skipped because `program` is not installed; `package` is the Debian package to name.
+///
+/// # Panics
+/// With `OUTRIGGER_TESTS=all`, instead of skipping.
+#[must_use]
+pub fn without_program(name: &str, program: &str, package: &str) -> bool {
+    let reason = format!("it needs `{program}` (Debian: apt-get install {package})");
+    !is_installed(program) && skip(name, &reason)
+}
+
+/// Whether `program` stands in a folder of `PATH`, or where Debian keeps what only root runs.
+pub fn is_installed(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .any(|folder| Path::new(&folder).join(program).is_file())
+}
+
+fn skip(name: &str, reason: &str) -> bool {
+    assert!(
+        env::var("OUTRIGGER_TESTS").as_deref() != Ok("all"),
+        "{name} cannot run: {reason}, and OUTRIGGER_TESTS=all allows no skip"
+    );
+    eprintln!("SKIPPED {name}: {reason}");
+    true
+}
