@@ -55,9 +55,7 @@ impl FromStr for Mode {
 
 /// Serves for ever: everything that arrives at `listen` goes to `upstream`. One thread does all of it.
 pub fn run(mode: Mode, listen: SocketAddr, upstream: SocketAddr) -> anyhow::Result<()> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build_local(LocalOptions::default())?;
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     runtime.block_on(async move {
         let listener = TcpListener::bind(listen).await?;
         match mode {

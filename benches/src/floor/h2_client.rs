@@ -30,10 +30,7 @@ pub(super) struct Upstream {
 
 impl Upstream {
     pub(super) fn new(address: SocketAddr) -> Rc<Self> {
-        Rc::new(Upstream {
-            address,
-            sender: RefCell::default(),
-        })
+        Rc::new(Upstream { address, sender: RefCell::default() })
     }
 
     /// A sender with room for one more stream. A dead connection is replaced.
@@ -117,10 +114,7 @@ pub(super) async fn serve(listener: TcpListener, address: SocketAddr) -> anyhow:
     }
 }
 
-async fn forward(
-    upstream: Rc<Upstream>,
-    request: Request<Incoming>,
-) -> anyhow::Result<Response<Answer>> {
+async fn forward(upstream: Rc<Upstream>, request: Request<Incoming>) -> anyhow::Result<Response<Answer>> {
     let mut sender = upstream.sender().await?;
     let (head, body) = request.into_parts();
     let ended = body.is_end_stream();
@@ -129,10 +123,7 @@ async fn forward(
         tokio::task::spawn_local(pump(body, stream));
     }
     let answer = answer.await?;
-    Ok(answer.map(|stream| Answer {
-        stream,
-        data_done: false,
-    }))
+    Ok(answer.map(|stream| Answer { stream, data_done: false }))
 }
 
 async fn pump(mut body: Incoming, mut stream: SendStream<Bytes>) {

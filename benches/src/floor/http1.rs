@@ -85,19 +85,13 @@ impl Body for Pooled {
 }
 
 pub(super) async fn serve(listener: TcpListener, upstream: SocketAddr) -> anyhow::Result<()> {
-    let pool = Rc::new(Pool {
-        upstream,
-        idle: RefCell::default(),
-    });
+    let pool = Rc::new(Pool { upstream, idle: RefCell::default() });
     loop {
         let io = TokioIo::new(accept(&listener).await?);
         let pool = pool.clone();
         tokio::task::spawn_local(async move {
             let service = service_fn(move |request| forward(pool.clone(), request));
-            let _ = http1::Builder::new()
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .await;
+            let _ = http1::Builder::new().auto_date_header(false).serve_connection(io, service).await;
         });
     }
 }
@@ -105,10 +99,7 @@ pub(super) async fn serve(listener: TcpListener, upstream: SocketAddr) -> anyhow
 async fn forward(pool: Rc<Pool>, request: Request<Incoming>) -> anyhow::Result<Response<Pooled>> {
     let mut sender = pool.take().await?;
     let (head, body) = sender.send_request(request).await?.into_parts();
-    let mut body = Pooled {
-        body,
-        back: Some((sender, pool)),
-    };
+    let mut body = Pooled { body, back: Some((sender, pool)) };
     if body.is_end_stream() {
         body.give_back();
     }

@@ -40,10 +40,7 @@ impl Upstream {
 }
 
 pub(super) async fn serve(listener: TcpListener, address: SocketAddr) -> anyhow::Result<()> {
-    let upstream = Rc::new(Upstream {
-        address,
-        sender: RefCell::default(),
-    });
+    let upstream = Rc::new(Upstream { address, sender: RefCell::default() });
     loop {
         let io = TokioIo::new(accept(&listener).await?);
         let upstream = upstream.clone();
@@ -61,10 +58,7 @@ pub(super) async fn serve(listener: TcpListener, address: SocketAddr) -> anyhow:
     }
 }
 
-async fn forward(
-    upstream: Rc<Upstream>,
-    request: Request<Incoming>,
-) -> anyhow::Result<Response<Incoming>> {
+async fn forward(upstream: Rc<Upstream>, request: Request<Incoming>) -> anyhow::Result<Response<Incoming>> {
     let mut sender = upstream.sender().await?;
     sender.ready().await?;
     Ok(sender.send_request(request).await?)
