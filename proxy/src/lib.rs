@@ -2,4 +2,6 @@
 //!
 //! Read `inbound.rs` and `outbound.rs` first: they are the tables of contents of a request's way.
 
+pub mod ctx;
 pub mod error;
+pub mod telemetry;

@@ -1,0 +1,9 @@
+//! What the proxy tells about itself: metrics, the access log, its own log.
+//!
+//! Nothing here may slow or stop a request: counters are written by one worker each, log lines are dropped and counted
+//! before anything waits.
+
+pub mod metrics;
+
+mod histogram;
+mod shard;

@@ -1,0 +1,288 @@
+//! Every metric of the proxy: one list of names, and the handles that count.
+//!
+//! A handle is found or made by its label values when a snapshot is built; a request only writes cells of its own
+//! worker. Handles are held weakly here: what no snapshot and no open request uses any more disappears from the next
+//! scrape, so reloads do not grow memory. No label value comes from a request.
+
+mod backend;
+mod collect;
+mod listener;
+mod process;
+mod route;
+
+pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason};
+pub use listener::{ListenerMetrics, ParseError};
+pub use route::RouteMetrics;
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Weak},
+    time::{Duration, SystemTime},
+};
+
+use parking_lot::Mutex;
+use prometheus::{Encoder as _, Registry, TEXT_FORMAT, TextEncoder};
+
+use super::shard::Shared;
+use crate::ctx::Side;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only rises.
+    Counter,
+    /// Rises and falls.
+    Gauge,
+    /// Cumulative buckets, with sum and count.
+    Histogram,
+}
+
+/// One metric: what stands in the list, and what a scrape may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name.
+    pub name: &'static str,
+    /// Its labels, in the order in which handles give the values.
+    pub labels: &'static [&'static str],
+    /// What it says, in a sentence.
+    pub help: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// What bounds the number of its series.
+    pub bound: &'static str,
+}
+
+macro_rules! families {
+    ($($ident:ident: $kind:ident $name:literal $labels:expr, $help:literal, $bound:literal;)+) => {
+        $(pub(crate) const $ident: Family =
+            Family { name: $name, labels: &$labels, help: $help, kind: Kind::$kind, bound: $bound };)+
+        /// Every metric of the proxy.
+        pub const FAMILIES: &[Family] = &[$($ident,)+];
+    };
+}
+
+families! {
+    REQUESTS: Counter "outrigger_requests_total" ["side", "service", "route", "code", "flag"],
+        "Requests that have ended, by the status that the caller got and the access-log flag.",
+        "2 x routes x (53 codes x 13 flags, of which a handful occur)";
+    REQUEST_DURATION: Histogram "outrigger_request_duration_seconds" ["side", "service", "route"],
+        "From the complete request head to the last byte of the answer.", "2 x routes x 20";
+    REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
+        "Requests that have begun and not ended.", "2 x routes";
+    ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
+        "Attempts to get an answer from an endpoint.", "services x 13";
+    ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],
+        "From an attempt's start to the answer's head or its failure.", "services x 20";
+    RETRIES: Counter "outrigger_retries_total" ["service", "reason"],
+        "Attempts after a request's first, by what made them necessary.", "services x 8";
+    RETRIES_DENIED: Counter "outrigger_retries_denied_total" ["service", "reason"],
+        "Failed attempts that were not repeated, by what forbade it.", "services x 6";
+    UPSTREAM_CONNECTIONS: Counter "outrigger_upstream_connections_total" ["service"],
+        "Connections opened to endpoints.", "services";
+    UPSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_upstream_connections_open" ["service"],
+        "Open connections to endpoints.", "services";
+    UPSTREAM_CONNECT_FAILURES: Counter "outrigger_upstream_connect_failures_total" ["service"],
+        "Connections to endpoints that could not be made.", "services";
+    DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["listener"],
+        "Connections accepted.", "listeners";
+    DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["listener"],
+        "Open accepted connections.", "listeners";
+    DOWNSTREAM_CONNECTIONS_REFUSED: Counter "outrigger_downstream_connections_refused_total" ["listener"],
+        "Connections closed at once because the limit was reached.", "listeners";
+    PARSE_ERRORS: Counter "outrigger_downstream_parse_errors_total" ["reason"],
+        "Connections that ended because their bytes could not be read as HTTP.", "7";
+    INFORMATIONAL_DROPPED: Counter "outrigger_informational_dropped_total" [],
+        "1xx answers that HTTP/1 could not carry on.", "1";
+    TRAILERS_DROPPED: Counter "outrigger_trailers_dropped_total" [],
+        "Trailers lost because an HTTP/1 caller had not been told of them.", "1";
+    CONFIG_GENERATION: Gauge "outrigger_config_generation" [],
+        "The number of the policy in use; rises by one with each change.", "1";
+    CONFIG_REJECTIONS: Counter "outrigger_config_rejections_total" [],
+        "Policy changes that were refused; the former policy stayed.", "1";
+    CONFIG_LAST_SUCCESS: Gauge "outrigger_config_last_reload_success_timestamp_seconds" [],
+        "When the policy in use was taken up, as Unix time.", "1";
+    DNS_RESOLUTIONS: Counter "outrigger_dns_resolutions_total" ["outcome"],
+        "Look-ups of DNS endpoints.", "2";
+    ACCESS_LOG_DROPPED: Counter "outrigger_access_log_dropped_total" [],
+        "Access-log lines dropped because standard output was too slow.", "1";
+    BUILD_INFO: Gauge "outrigger_build_info" ["version"],
+        "1, with the version of this binary.", "1";
+    PROCESS_CPU: Counter "process_cpu_seconds_total" [],
+        "User and system CPU time.", "1";
+    PROCESS_RSS: Gauge "process_resident_memory_bytes" [],
+        "Resident memory.", "1";
+    PROCESS_FDS: Gauge "process_open_fds" [],
+        "Open file descriptors.", "1";
+    PROCESS_MAX_FDS: Gauge "process_max_fds" [],
+        "The limit on open file descriptors.", "1";
+    PROCESS_THREADS: Gauge "process_threads" [],
+        "Threads of the process.", "1";
+    PROCESS_START: Gauge "process_start_time_seconds" [],
+        "When the process started, as Unix time.", "1";
+}
+
+/// Handles by label values, as long as somebody uses them.
+#[derive(Debug)]
+struct Handles<K, H> {
+    by_key: HashMap<K, Weak<H>>,
+    sweep_at: usize,
+}
+
+impl<K: Hash + Eq, H> Handles<K, H> {
+    fn new() -> Self {
+        Self { by_key: HashMap::new(), sweep_at: 64 }
+    }
+
+    fn find_or_create(&mut self, key: K, create: impl FnOnce(&K) -> H) -> Arc<H> {
+        if let Some(handle) = self.by_key.get(&key).and_then(Weak::upgrade) {
+            return handle;
+        }
+        if self.by_key.len() >= self.sweep_at {
+            self.by_key.retain(|_, handle| handle.strong_count() > 0);
+            self.sweep_at = (self.by_key.len() * 2).max(64);
+        }
+        let handle = Arc::new(create(&key));
+        self.by_key.insert(key, Arc::downgrade(&handle));
+        handle
+    }
+
+    fn alive(&self) -> Vec<Arc<H>> {
+        self.by_key.values().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Label values of a route handle.
+type RouteKey = (Side, Box<str>, Box<str>);
+
+/// All counters of one proxy.
+#[derive(Debug)]
+struct Counters {
+    workers: usize,
+    routes: Mutex<Handles<RouteKey, RouteMetrics>>,
+    backends: Mutex<Handles<Box<str>, BackendMetrics>>,
+    listeners: Mutex<Handles<Box<str>, ListenerMetrics>>,
+    parse_errors: [Shared; ParseError::ALL.len()],
+    informational_dropped: Shared,
+    trailers_dropped: Shared,
+    config_generation: Shared,
+    config_rejections: Shared,
+    config_last_success_ms: Shared,
+    dns_resolved: Shared,
+    dns_failed: Shared,
+    access_log_dropped: Shared,
+}
+
+/// The proxy's metrics. Handles that are asked for twice with the same label values are the same handle.
+#[derive(Debug)]
+pub struct Metrics {
+    counters: Arc<Counters>,
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Metrics for `workers` workers, numbered from 0.
+    pub fn new(workers: usize) -> Arc<Self> {
+        let counters = Arc::new(Counters {
+            workers,
+            routes: Mutex::new(Handles::new()),
+            backends: Mutex::new(Handles::new()),
+            listeners: Mutex::new(Handles::new()),
+            parse_errors: Default::default(),
+            informational_dropped: Shared::default(),
+            trailers_dropped: Shared::default(),
+            config_generation: Shared::default(),
+            config_rejections: Shared::default(),
+            config_last_success_ms: Shared::default(),
+            dns_resolved: Shared::default(),
+            dns_failed: Shared::default(),
+            access_log_dropped: Shared::default(),
+        });
+        let registry = Registry::new();
+        let collector = Box::new(collect::Scrape::new(counters.clone()));
+        registry.register(collector).expect("the list of families has no duplicate: a test says so");
+        Arc::new(Self { counters, registry })
+    }
+
+    /// The handle of one route, as seen on one side. `service` is `namespace/name:port`, `route` the rule's name.
+    pub fn route(&self, side: Side, service: &str, route: &str) -> Arc<RouteMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.routes.lock();
+        handles.find_or_create((side, service.into(), route.into()), |(side, service, route)| {
+            RouteMetrics::new(workers, *side, service.clone(), route.clone())
+        })
+    }
+
+    /// The handle of one destination port, for its attempts and connections. `service` is `namespace/name:port`.
+    pub fn backend(&self, service: &str) -> Arc<BackendMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.backends.lock();
+        handles.find_or_create(service.into(), |service| BackendMetrics::new(workers, service.clone()))
+    }
+
+    /// The handle of one listener, named by the address that the policy gives it.
+    pub fn listener(&self, bind: &str) -> Arc<ListenerMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.listeners.lock();
+        handles.find_or_create(bind.into(), |bind| ListenerMetrics::new(workers, bind.clone()))
+    }
+
+    /// A connection ended because its bytes could not be read.
+    pub fn parse_error(&self, reason: ParseError) {
+        self.counters.parse_errors[reason as usize].add(1);
+    }
+
+    /// A 1xx answer was dropped.
+    pub fn informational_dropped(&self) {
+        self.counters.informational_dropped.add(1);
+    }
+
+    /// Trailers were dropped.
+    pub fn trailers_dropped(&self) {
+        self.counters.trailers_dropped.add(1);
+    }
+
+    /// A policy was taken up.
+    pub fn config_applied(&self, generation: u64, now: SystemTime) {
+        self.counters.config_generation.set(generation);
+        let since_epoch = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let milliseconds = u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX);
+        self.counters.config_last_success_ms.set(milliseconds);
+    }
+
+    /// A policy was refused.
+    pub fn config_rejected(&self) {
+        self.counters.config_rejections.add(1);
+    }
+
+    /// A DNS endpoint was looked up.
+    pub fn dns_resolved(&self) {
+        self.counters.dns_resolved.add(1);
+    }
+
+    /// The look-up of a DNS endpoint failed.
+    pub fn dns_failed(&self) {
+        self.counters.dns_failed.add(1);
+    }
+
+    /// `lines` of the access log were dropped.
+    pub fn access_log_dropped(&self, lines: u64) {
+        self.counters.access_log_dropped.add(lines);
+    }
+
+    /// All metrics in the text format of Prometheus.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        // Writing to memory cannot fail, and empty families, the encoder's other complaint, are left out before.
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be encoded");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The content type of [`Metrics::render`].
+    pub const CONTENT_TYPE: &'static str = TEXT_FORMAT;
+}
+
+#[cfg(test)]
+mod tests;

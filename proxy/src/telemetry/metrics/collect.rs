@@ -1,0 +1,205 @@
+//! A scrape: sums the workers' cells and lays them out as Prometheus families.
+//!
+//! A series that was never touched is left out; the registry drops families that stay empty.
+
+use std::{collections::HashMap, sync::Arc};
+
+use prometheus::{
+    core::{Collector, Desc},
+    proto::{self, LabelPair, MetricFamily, MetricType},
+};
+
+use super::{
+    super::histogram::Sum, AttemptOutcome, Counters, FAMILIES, Family, Kind, ParseError, RetryDenied,
+    RetryReason, process::Process,
+};
+
+/// The collector that is registered with Prometheus' registry.
+#[derive(Debug)]
+pub(super) struct Scrape {
+    counters: Arc<Counters>,
+    descs: Vec<Desc>,
+}
+
+impl Scrape {
+    pub(super) fn new(counters: Arc<Counters>) -> Self {
+        let desc = |family: &Family| {
+            let labels = family.labels.iter().map(|label| (*label).to_owned()).collect();
+            Desc::new(family.name.to_owned(), family.help.to_owned(), labels, HashMap::new())
+                .expect("names, labels and helps of the list are valid: a test says so")
+        };
+        Self { counters, descs: FAMILIES.iter().map(desc).collect() }
+    }
+}
+
+impl Collector for Scrape {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = Families::default();
+        families.routes(&self.counters);
+        families.backends(&self.counters);
+        families.listeners(&self.counters);
+        families.events(&self.counters);
+        families.process(&Process::read());
+        families.into_proto()
+    }
+}
+
+/// Series by family, in the order in which families were first used.
+#[derive(Default)]
+struct Families {
+    series: HashMap<&'static str, (Family, Vec<proto::Metric>)>,
+}
+
+impl Families {
+    fn push(&mut self, family: Family, values: &[&str], value: f64) {
+        let mut metric = labelled(family, values);
+        match family.kind {
+            Kind::Counter => {
+                let mut counter = proto::Counter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge | Kind::Histogram => {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+        }
+        self.keep(family, metric);
+    }
+
+    fn push_touched(&mut self, family: Family, values: &[&str], count: u64) {
+        if count > 0 {
+            self.push(family, values, count as f64);
+        }
+    }
+
+    fn push_histogram(&mut self, family: Family, values: &[&str], sum: &Sum) {
+        if sum.count() > 0 {
+            let mut metric = labelled(family, values);
+            metric.set_histogram(sum.proto());
+            self.keep(family, metric);
+        }
+    }
+
+    fn keep(&mut self, family: Family, metric: proto::Metric) {
+        self.series.entry(family.name).or_insert_with(|| (family, Vec::new())).1.push(metric);
+    }
+
+    fn into_proto(self) -> Vec<MetricFamily> {
+        let families = self.series.into_values().map(|(family, series)| {
+            let mut proto = MetricFamily::default();
+            proto.set_name(family.name.to_owned());
+            proto.set_help(family.help.to_owned());
+            proto.set_field_type(match family.kind {
+                Kind::Counter => MetricType::COUNTER,
+                Kind::Gauge => MetricType::GAUGE,
+                Kind::Histogram => MetricType::HISTOGRAM,
+            });
+            proto.set_metric(series);
+            proto
+        });
+        families.collect()
+    }
+
+    fn routes(&mut self, counters: &Counters) {
+        let routes = counters.routes.lock().alive();
+        for route in routes {
+            let labels = [route.side.as_str(), &route.service, &route.route];
+            route.each_count(|code, flag, count| {
+                let [side, service, route] = labels;
+                self.push(super::REQUESTS, &[side, service, route, code, flag], count as f64);
+            });
+            self.push_histogram(super::REQUEST_DURATION, &labels, &route.duration());
+            if let Some(open) = route.open() {
+                self.push(super::REQUESTS_OPEN, &labels, open as f64);
+            }
+        }
+    }
+
+    fn backends(&mut self, counters: &Counters) {
+        let backends = counters.backends.lock().alive();
+        for backend in backends {
+            let service: &str = &backend.service;
+            for outcome in AttemptOutcome::ALL {
+                let count = backend.attempts(*outcome);
+                self.push_touched(super::ATTEMPTS, &[service, outcome.as_str()], count);
+            }
+            self.push_histogram(super::ATTEMPT_DURATION, &[service], &backend.attempt_duration());
+            for reason in RetryReason::ALL {
+                self.push_touched(super::RETRIES, &[service, reason.as_str()], backend.retries(*reason));
+            }
+            for reason in RetryDenied::ALL {
+                self.push_touched(
+                    super::RETRIES_DENIED,
+                    &[service, reason.as_str()],
+                    backend.denied(*reason),
+                );
+            }
+            if backend.connections() > 0 {
+                self.push(super::UPSTREAM_CONNECTIONS, &[service], backend.connections() as f64);
+                self.push(super::UPSTREAM_CONNECTIONS_OPEN, &[service], backend.connections_open() as f64);
+            }
+            self.push_touched(super::UPSTREAM_CONNECT_FAILURES, &[service], backend.connect_failures());
+        }
+    }
+
+    fn listeners(&mut self, counters: &Counters) {
+        let listeners = counters.listeners.lock().alive();
+        for listener in listeners {
+            let labels: [&str; 1] = [&listener.bind];
+            if let Some((total, open)) = listener.connections().zip(listener.connections_open()) {
+                self.push(super::DOWNSTREAM_CONNECTIONS, &labels, total as f64);
+                self.push(super::DOWNSTREAM_CONNECTIONS_OPEN, &labels, open as f64);
+            }
+            self.push_touched(super::DOWNSTREAM_CONNECTIONS_REFUSED, &labels, listener.refused.get());
+        }
+    }
+
+    fn events(&mut self, counters: &Counters) {
+        for (reason, count) in ParseError::ALL.iter().zip(&counters.parse_errors) {
+            self.push_touched(super::PARSE_ERRORS, &[reason.as_str()], count.get());
+        }
+        self.push_touched(super::INFORMATIONAL_DROPPED, &[], counters.informational_dropped.get());
+        self.push_touched(super::TRAILERS_DROPPED, &[], counters.trailers_dropped.get());
+        // These three are read by alerts on absence and by whoever waits for a reload: they are there from the start.
+        self.push(super::CONFIG_GENERATION, &[], counters.config_generation.get() as f64);
+        self.push(super::CONFIG_REJECTIONS, &[], counters.config_rejections.get() as f64);
+        self.push(super::CONFIG_LAST_SUCCESS, &[], counters.config_last_success_ms.get() as f64 / 1000.0);
+        self.push_touched(super::DNS_RESOLUTIONS, &["ok"], counters.dns_resolved.get());
+        self.push_touched(super::DNS_RESOLUTIONS, &["failed"], counters.dns_failed.get());
+        self.push_touched(super::ACCESS_LOG_DROPPED, &[], counters.access_log_dropped.get());
+        self.push(super::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    }
+
+    fn process(&mut self, process: &Process) {
+        let values = [
+            (super::PROCESS_CPU, process.cpu_seconds),
+            (super::PROCESS_RSS, process.resident_bytes.map(|bytes| bytes as f64)),
+            (super::PROCESS_FDS, process.open_fds.map(|count| count as f64)),
+            (super::PROCESS_MAX_FDS, process.max_fds.map(|count| count as f64)),
+            (super::PROCESS_THREADS, process.threads.map(|count| count as f64)),
+            (super::PROCESS_START, process.start_seconds),
+        ];
+        for (family, value) in values {
+            if let Some(value) = value {
+                self.push(family, &[], value);
+            }
+        }
+    }
+}
+
+fn labelled(family: Family, values: &[&str]) -> proto::Metric {
+    debug_assert_eq!(family.labels.len(), values.len(), "{}", family.name);
+    let labels = family.labels.iter().zip(values).map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name((*name).to_owned());
+        label.set_value((*value).to_owned());
+        label
+    });
+    proto::Metric::from_label(labels.collect())
+}

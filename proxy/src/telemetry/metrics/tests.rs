@@ -1,0 +1,161 @@
+//! The list of metrics, and what a scrape shows of them.
+
+use std::{collections::BTreeSet, time::UNIX_EPOCH};
+
+use super::*;
+use crate::error::Flag;
+
+/// What dashboards and alerts are built on: a change here is a change for users.
+const LIST: &str = "\
+outrigger_access_log_dropped_total{}
+outrigger_attempt_duration_seconds{service}
+outrigger_attempts_total{service,outcome}
+outrigger_build_info{version}
+outrigger_config_generation{}
+outrigger_config_last_reload_success_timestamp_seconds{}
+outrigger_config_rejections_total{}
+outrigger_dns_resolutions_total{outcome}
+outrigger_downstream_connections_open{listener}
+outrigger_downstream_connections_refused_total{listener}
+outrigger_downstream_connections_total{listener}
+outrigger_downstream_parse_errors_total{reason}
+outrigger_informational_dropped_total{}
+outrigger_request_duration_seconds{side,service,route}
+outrigger_requests_open{side,service,route}
+outrigger_requests_total{side,service,route,code,flag}
+outrigger_retries_denied_total{service,reason}
+outrigger_retries_total{service,reason}
+outrigger_trailers_dropped_total{}
+outrigger_upstream_connect_failures_total{service}
+outrigger_upstream_connections_open{service}
+outrigger_upstream_connections_total{service}
+process_cpu_seconds_total{}
+process_max_fds{}
+process_open_fds{}
+process_resident_memory_bytes{}
+process_start_time_seconds{}
+process_threads{}
+";
+
+#[test]
+fn the_list_is_what_users_rely_on() {
+    let mut names: Vec<String> =
+        FAMILIES.iter().map(|family| format!("{}{{{}}}\n", family.name, family.labels.join(","))).collect();
+    names.sort();
+    assert_eq!(names.concat(), LIST);
+    for family in FAMILIES {
+        assert!(family.help.ends_with('.'), "{}", family.name);
+        assert!(!family.bound.is_empty(), "{}", family.name);
+        assert_eq!(family.name.ends_with("_total"), family.kind == Kind::Counter, "{}", family.name);
+    }
+}
+
+/// Touches everything once.
+fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<ListenerMetrics>) {
+    let route = metrics.route(Side::Outbound, "shop/cart:80", "default/r/0");
+    route.opened(0);
+    route.record(0, 200, None, Duration::from_millis(3));
+    route.record(1, 503, Some(Flag::UF), Duration::from_millis(30));
+    let backend = metrics.backend("shop/cart:80");
+    AttemptOutcome::ALL.iter().for_each(|outcome| backend.attempt(1, *outcome, Duration::from_millis(1)));
+    RetryReason::ALL.iter().for_each(|reason| backend.retry(0, *reason));
+    RetryDenied::ALL.iter().for_each(|reason| backend.retry_denied(0, *reason));
+    backend.connection_opened(0);
+    backend.connect_failed(0);
+    let listener = metrics.listener("127.0.0.1:15001");
+    listener.connection_opened(0);
+    listener.connection_refused();
+    ParseError::ALL.iter().for_each(|reason| metrics.parse_error(*reason));
+    metrics.informational_dropped();
+    metrics.trailers_dropped();
+    metrics.config_applied(7, UNIX_EPOCH + Duration::from_millis(1_500));
+    metrics.config_rejected();
+    metrics.dns_resolved();
+    metrics.dns_failed();
+    metrics.access_log_dropped(3);
+    (route, backend, listener)
+}
+
+#[test]
+fn every_metric_of_the_list_can_be_scraped_and_nothing_else() {
+    let metrics = Metrics::new(2);
+    let _handles = touch_all(&metrics);
+    let text = metrics.render();
+    let shown: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let listed: BTreeSet<&str> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(shown, listed);
+    for line in [
+        r#"outrigger_requests_total{code="200",flag="-",route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
+        r#"outrigger_requests_total{code="503",flag="UF",route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
+        r#"outrigger_request_duration_seconds_count{route="default/r/0",service="shop/cart:80",side="outbound"} 2"#,
+        r#"outrigger_requests_open{route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
+        r#"outrigger_retries_total{reason="unsent",service="shop/cart:80"} 1"#,
+        "outrigger_config_generation 7",
+        "outrigger_config_last_reload_success_timestamp_seconds 1.5",
+        "outrigger_access_log_dropped_total 3",
+    ] {
+        let labels_in_any_order =
+            |text: &str| -> BTreeSet<String> { text.split(['{', ',', '}']).map(str::to_owned).collect() };
+        let wanted = labels_in_any_order(line);
+        assert!(text.lines().any(|shown| labels_in_any_order(shown) == wanted), "{line} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn what_was_never_touched_is_not_shown() {
+    let metrics = Metrics::new(1);
+    let _route = metrics.route(Side::Inbound, "shop/cart:80", "-");
+    let _backend = metrics.backend("shop/cart:80");
+    assert!(!metrics.render().contains("shop/cart"));
+}
+
+#[test]
+fn the_same_labels_give_the_same_handle_across_snapshots() {
+    let metrics = Metrics::new(1);
+    let old = metrics.route(Side::Inbound, "a", "b");
+    old.record(0, 200, None, Duration::ZERO);
+    let new = metrics.route(Side::Inbound, "a", "b");
+    assert!(Arc::ptr_eq(&old, &new));
+    drop(old);
+    assert!(metrics.render().contains("outrigger_requests_total"));
+    drop(new);
+    assert!(!metrics.render().contains("outrigger_requests_total"), "nobody holds it");
+}
+
+#[test]
+fn reloads_that_rename_everything_do_not_grow_the_maps() {
+    let metrics = Metrics::new(1);
+    for generation in 0..500 {
+        let held: Vec<_> = (0..10)
+            .map(|index| metrics.route(Side::Outbound, &format!("s{generation}"), &index.to_string()))
+            .collect();
+        drop(held);
+    }
+    assert!(metrics.counters.routes.lock().by_key.len() <= 64);
+}
+
+#[test]
+fn workers_count_apart_and_a_scrape_adds_them() {
+    let metrics = Metrics::new(4);
+    let route = metrics.route(Side::Outbound, "s", "r");
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let route = &route;
+            scope.spawn(move || {
+                for _ in 0..10_000 {
+                    route.opened(worker);
+                    route.record(worker, 200, None, Duration::from_micros(150));
+                    route.closed(worker);
+                }
+            });
+        }
+    });
+    let mut counts = Vec::new();
+    route.each_count(|code, flag, count| counts.push((code.to_owned(), flag, count)));
+    assert_eq!(counts, [("200".to_owned(), "-", 40_000)]);
+    assert_eq!(route.open(), Some(0));
+}
