@@ -3,6 +3,8 @@
 //! Nothing here may slow or stop a request: counters are written by one worker each, log lines are dropped and counted
 //! before anything waits.
 
+pub mod access_log;
+pub mod logging;
 pub mod metrics;
 
 mod histogram;

@@ -1,0 +1,245 @@
+//! One access-log line: the fields of a request, written as a JSON object.
+//!
+//! Written by hand into a buffer that is reused, because it happens once per request: no tree of values, no string per
+//! field. Whatever a caller sends, the line stays one line of valid JSON: control characters are escaped (C1 and DEL
+//! too, which terminals obey) and bytes that are not UTF-8 become U+FFFD.
+
+use std::{
+    io::Write as _,
+    net::SocketAddr,
+    time::{Duration, SystemTime},
+};
+
+use crate::{ctx::Side, error::Flag};
+
+/// What is known about a request when it has ended. Absent fields are left out of the line.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// When the request's head was complete.
+    pub time: SystemTime,
+    /// Which way it went.
+    pub side: Side,
+    /// The listener's address, as the policy gives it.
+    pub listener: &'a str,
+    /// Who sent it.
+    pub peer: Option<SocketAddr>,
+    /// Its method.
+    pub method: &'a str,
+    /// Host or `:authority`.
+    pub authority: &'a [u8],
+    /// Path and query, as they came.
+    pub path: &'a [u8],
+    /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
+    pub protocol: &'a str,
+    /// The status that the caller got; 499 if it went away.
+    pub status: u16,
+    /// `grpc-status` of a gRPC answer.
+    pub grpc_status: Option<u32>,
+    /// The flag of a failure.
+    pub flag: Option<Flag>,
+    /// `x-outrigger-error` of a failure.
+    pub reason: Option<&'a str>,
+    /// Body bytes from the caller.
+    pub bytes_in: u64,
+    /// Body bytes to the caller.
+    pub bytes_out: u64,
+    /// From the complete head to the last byte of the answer.
+    pub duration: Duration,
+    /// How many attempts were made; 0 if none.
+    pub attempts: u32,
+    /// The endpoint of the last attempt.
+    pub upstream: Option<SocketAddr>,
+    /// The destination, as `namespace/name:port`.
+    pub service: Option<&'a str>,
+    /// The route rule.
+    pub route: Option<&'a str>,
+    /// `x-request-id`.
+    pub request_id: Option<&'a [u8]>,
+}
+
+impl Entry<'_> {
+    /// Appends the line, with its newline.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        push_time(out, self.time);
+        out.push(b'"');
+        push_word(out, "side", self.side.as_str());
+        push_text(out, "listener", self.listener.as_bytes());
+        push_address(out, "peer", self.peer);
+        push_text(out, "method", self.method.as_bytes());
+        push_text(out, "authority", self.authority);
+        push_text(out, "path", self.path);
+        push_word(out, "protocol", self.protocol);
+        push_number(out, "status", u64::from(self.status));
+        if let Some(status) = self.grpc_status {
+            push_number(out, "grpc_status", u64::from(status));
+        }
+        if let Some(flag) = self.flag {
+            push_word(out, "flags", flag.as_str());
+        }
+        if let Some(reason) = self.reason {
+            push_text(out, "reason", reason.as_bytes());
+        }
+        push_number(out, "bytes_in", self.bytes_in);
+        push_number(out, "bytes_out", self.bytes_out);
+        push_milliseconds(out, "duration_ms", self.duration);
+        push_number(out, "attempts", u64::from(self.attempts));
+        push_address(out, "upstream", self.upstream);
+        if let Some(service) = self.service {
+            push_text(out, "service", service.as_bytes());
+        }
+        if let Some(route) = self.route {
+            push_text(out, "route", route.as_bytes());
+        }
+        if let Some(id) = self.request_id {
+            push_text(out, "request_id", id);
+        }
+        out.extend_from_slice(b"}\n");
+    }
+}
+
+fn push_key(out: &mut Vec<u8>, key: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A value of ours, that needs no escape.
+fn push_word(out: &mut Vec<u8>, key: &str, word: &str) {
+    push_key(out, key);
+    out.push(b'"');
+    out.extend_from_slice(word.as_bytes());
+    out.push(b'"');
+}
+
+/// A value that somebody else chose.
+fn push_text(out: &mut Vec<u8>, key: &str, text: &[u8]) {
+    push_key(out, key);
+    out.push(b'"');
+    let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
+    let clean = text.iter().position(|byte| !plain(byte)).unwrap_or(text.len());
+    let (clean, rest) = text.split_at(clean);
+    out.extend_from_slice(clean);
+    if !rest.is_empty() {
+        push_escaped(out, rest);
+    }
+    out.push(b'"');
+}
+
+#[cold]
+fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    for chunk in text.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            match char {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                // Line separators are line ends to some readers of JSON.
+                control if control.is_control() || matches!(control, '\u{2028}' | '\u{2029}') => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(control));
+                }
+                other => out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
+    push_key(out, key);
+    push_digits(out, number);
+}
+
+fn push_digits(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
+}
+
+/// `width` digits of `number`, which has no more.
+fn push_padded(out: &mut Vec<u8>, number: u64, width: u32) {
+    for place in (0..width).rev() {
+        out.push(b'0' + (number / 10_u64.pow(place) % 10) as u8);
+    }
+}
+
+/// Milliseconds with three decimals.
+fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
+    push_key(out, key);
+    let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+    push_digits(out, micros / 1000);
+    out.push(b'.');
+    push_padded(out, micros % 1000, 3);
+}
+
+fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {
+    let Some(address) = address else { return };
+    push_key(out, key);
+    out.push(b'"');
+    match address {
+        SocketAddr::V4(address) => {
+            for (index, octet) in address.ip().octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                push_digits(out, u64::from(octet));
+            }
+            out.push(b':');
+            push_digits(out, u64::from(address.port()));
+        }
+        SocketAddr::V6(address) => {
+            let _ = write!(out, "{address}");
+        }
+    }
+    out.push(b'"');
+}
+
+/// RFC 3339, in UTC, with milliseconds. A time before 1970 is shown as 1970.
+fn push_time(out: &mut Vec<u8>, time: SystemTime) {
+    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    let seconds = since_epoch.as_secs();
+    let (year, month, day) = civil(seconds / 86_400);
+    let second_of_day = seconds % 86_400;
+    push_padded(out, year, 4);
+    for (mark, number) in [
+        (b'-', month),
+        (b'-', day),
+        (b'T', second_of_day / 3600),
+        (b':', second_of_day / 60 % 60),
+        (b':', second_of_day % 60),
+    ] {
+        out.push(mark);
+        push_padded(out, number, 2);
+    }
+    out.push(b'.');
+    push_padded(out, u64::from(since_epoch.subsec_millis()), 3);
+    out.push(b'Z');
+}
+
+/// Year, month and day of a day that is counted from 1970-01-01. The calendar repeats every 400 years (146,097 days);
+/// a year is taken to begin in March, so that the leap day is its last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468; // from 0000-03-01
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Lines are valid JSON whatever a caller sends, and say what the request was.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn entry() -> Entry<'static> {
+    Entry {
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
+        side: Side::Outbound,
+        listener: "127.0.0.1:15001",
+        peer: Some("127.0.0.1:40000".parse().expect("an address")),
+        method: "GET",
+        authority: b"cart.shop",
+        path: b"/items?id=7",
+        protocol: "HTTP/1.1",
+        status: 503,
+        grpc_status: None,
+        flag: Some(Flag::UF),
+        reason: Some("connect_failed"),
+        bytes_in: 0,
+        bytes_out: 1234567890,
+        duration: Duration::from_micros(1_005),
+        attempts: 2,
+        upstream: Some("[::1]:80".parse().expect("an address")),
+        service: Some("shop/cart:80"),
+        route: Some("shop/cart/0"),
+        request_id: Some(b"abc"),
+    }
+}
+
+fn line(entry: &Entry<'_>) -> String {
+    let mut out = Vec::new();
+    entry.write(&mut out);
+    String::from_utf8(out).expect("a line is UTF-8")
+}
+
+#[test]
+fn a_line_has_every_field() {
+    let line = line(&entry());
+    assert!(line.ends_with("}\n"));
+    let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(
+        value,
+        json!({
+            "time": "2024-02-29T12:34:56.007Z", "side": "outbound", "listener": "127.0.0.1:15001",
+            "peer": "127.0.0.1:40000", "method": "GET", "authority": "cart.shop", "path": "/items?id=7",
+            "protocol": "HTTP/1.1", "status": 503, "flags": "UF", "reason": "connect_failed", "bytes_in": 0,
+            "bytes_out": 1234567890, "duration_ms": 1.005, "attempts": 2, "upstream": "[::1]:80",
+            "service": "shop/cart:80", "route": "shop/cart/0", "request_id": "abc",
+        })
+    );
+}
+
+#[test]
+fn a_caller_cannot_forge_lines_or_drive_a_terminal() {
+    let path = b"/a\"}\n{\"status\":200,\x00\x1b[2J\x7f\xc2\x9b\xe2\x80\xa8\\\xff\xfe!";
+    let line = line(&Entry { path, ..entry() });
+    assert_eq!(line.matches('\n').count(), 1);
+    assert!(!line.trim_end().chars().any(char::is_control));
+    let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+    assert_eq!(value["status"], 503);
+    assert_eq!(
+        value["path"].as_str(),
+        Some("/a\"}\n{\"status\":200,\0\u{1b}[2J\u{7f}\u{9b}\u{2028}\\\u{fffd}\u{fffd}!")
+    );
+}
+
+#[test]
+fn dates_are_right_around_leap_days_and_centuries() {
+    for (seconds, date) in [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (951_782_399, "2000-02-28T23:59:59.000Z"),
+        (951_782_400, "2000-02-29T00:00:00.000Z"),
+        (951_868_800, "2000-03-01T00:00:00.000Z"),
+        (1_735_689_599, "2024-12-31T23:59:59.000Z"),
+        (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+    ] {
+        let mut out = Vec::new();
+        push_time(&mut out, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(String::from_utf8_lossy(&out), date);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_give_one_line_that_reads_back(path in prop::collection::vec(any::<u8>(), 0..64), number in any::<u64>()) {
+        let line = line(&Entry { path: &path, bytes_in: number, ..entry() });
+        prop_assert_eq!(line.matches('\n').count(), 1);
+        let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+        let lossy = String::from_utf8_lossy(&path);
+        prop_assert_eq!(value["path"].as_str(), Some(lossy.as_ref()));
+        prop_assert_eq!(value["bytes_in"].as_u64(), Some(number));
+    }
+}
