@@ -5,3 +5,5 @@
 pub mod ctx;
 pub mod error;
 pub mod telemetry;
+pub mod listen;
+pub mod request;

@@ -1,0 +1,216 @@
+//! The answer to a request that the proxy ends itself: status, reason and one line of text, or gRPC's form of these.
+//!
+//! The caller learns the reason, never policy: no rule, endpoint or address is named.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Response, Version, header, request::Parts};
+
+use crate::{
+    error::{Failure, Flag, Form, Malformed},
+    request::{is_grpc, strict::Checked},
+};
+
+/// Why the proxy answered.
+pub const ERROR: HeaderName = HeaderName::from_static("x-outrigger-error");
+/// The proxy, or the Service, has as much as it can take: a caller may go elsewhere, or wait.
+pub const OVERLOADED: HeaderName = HeaderName::from_static("x-outrigger-overloaded");
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// What the form of an answer depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// The version that the caller speaks.
+    pub version: Version,
+    /// The caller speaks gRPC.
+    pub grpc: bool,
+    /// The request is a HEAD.
+    pub head: bool,
+}
+
+impl Caller {
+    /// Reads the caller from a request's head, checked or not.
+    pub fn of(parts: &Parts) -> Self {
+        let grpc = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()));
+        Self { version: parts.version, grpc, head: parts.method == Method::HEAD }
+    }
+
+    /// The same from a checked head.
+    pub fn of_checked(checked: &Checked, method: &Method) -> Self {
+        Self { version: checked.version, grpc: checked.grpc, head: method == Method::HEAD }
+    }
+}
+
+/// The answer to `failure`. Its body is whole; an empty one ends the stream with the head, as gRPC's trailers-only form
+/// and HEAD want. A HEAD's Content-Length is that of the text that a GET would get.
+pub fn answer(failure: Failure, caller: Caller) -> Response<Bytes> {
+    let form = failure.form();
+    let mut response =
+        if caller.grpc { grpc(form, describe(failure)) } else { plain(form, describe(failure), caller) };
+    let headers = response.headers_mut();
+    headers.insert(ERROR, HeaderValue::from_static(form.reason));
+    if form.flag == Flag::UO {
+        headers.insert(OVERLOADED, HeaderValue::from_static("true"));
+    }
+    if caller.version != Version::HTTP_2 && framing_is_doubtful(failure) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// HTTP 200 and the status in the head, which ends the stream: gRPC's trailers-only form.
+fn grpc(form: Form, text: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    let headers = response.headers_mut();
+    headers.reserve(5);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(form.grpc)));
+    headers.insert(GRPC_MESSAGE, grpc_message(text));
+    response
+}
+
+fn plain(form: Form, text: &'static str, caller: Caller) -> Response<Bytes> {
+    let body = Bytes::from(format!("{}: {text}\n", form.reason));
+    let length = HeaderValue::from(body.len());
+    let mut response = Response::new(if caller.head { Bytes::new() } else { body });
+    *response.status_mut() = form.status;
+    let headers = response.headers_mut();
+    headers.reserve(5);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONTENT_LENGTH, length);
+    response
+}
+
+/// Where the request's end is in doubt, nothing that follows on the connection may be read as a request.
+fn framing_is_doubtful(failure: Failure) -> bool {
+    matches!(
+        failure,
+        Failure::TransferCoding
+            | Failure::BadRequest(
+                Malformed::ContentLength | Malformed::LengthAndCoding | Malformed::TransferEncoding
+            )
+    )
+}
+
+/// A value for `grpc-message`: all but printable ASCII, and `%` itself, percent-encoded (gRPC over HTTP/2).
+pub fn grpc_message(text: &str) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    let mut out = Vec::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' if byte != b'%' => out.push(byte),
+            _ => out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
+        }
+    }
+    HeaderValue::from_maybe_shared(Bytes::from(out)).expect("only printable ASCII is left")
+}
+
+/// One line for a person. The reason, in `x-outrigger-error`, is for programs.
+fn describe(failure: Failure) -> &'static str {
+    match failure {
+        Failure::BadRequest(what) => describe_malformed(what),
+        Failure::UriTooLong => "the URI is longer than this proxy takes",
+        Failure::HeaderTooLarge => "the header is larger, or has more fields, than this proxy takes",
+        Failure::TransferCoding => "the only transfer coding served is chunked",
+        Failure::MethodNotAllowed => "this method is not served here",
+        Failure::NoRoute => "no rule of the attached routes matches this request",
+        Failure::NoService => "no Service answers to this authority",
+        Failure::NoBackend => "the matching rule has no backend that exists",
+        Failure::NoPolicy => "no policy for this destination has arrived yet",
+        Failure::NoEndpoint => "the destination has no endpoint",
+        Failure::ConnectFailed => "the endpoint could not be reached",
+        Failure::ConnectTimeout => "the endpoint did not accept the connection in time",
+        Failure::UpstreamReset => "the connection ended before the answer began",
+        Failure::UpstreamCut => "the answer was cut off",
+        Failure::UpstreamProtocol => "the upstream broke its protocol",
+        Failure::RequestTimeout => "the request took longer than its timeout",
+        Failure::AttemptTimeout => "the upstream did not answer within the attempt timeout",
+        Failure::StreamIdle => "no byte moved within the idle timeout",
+        Failure::Overloaded => "a limit is reached",
+        Failure::Loop => "the request would come back to this proxy",
+        Failure::DownstreamGone => "the caller went away",
+        Failure::Internal => "an error inside the proxy",
+    }
+}
+
+fn describe_malformed(what: Malformed) -> &'static str {
+    match what {
+        Malformed::MissingHost => "the request has no Host",
+        Malformed::DuplicateHost => "the request has more than one Host",
+        Malformed::InvalidHost => "the Host is not a host with an optional port",
+        Malformed::ContentLength => "Content-Length is not one number",
+        Malformed::LengthAndCoding => "Content-Length and Transfer-Encoding stand together",
+        Malformed::TransferEncoding => {
+            "Transfer-Encoding is not exactly one chunked, or has no place in this version"
+        }
+        Malformed::Path => "the path has no safe reading",
+        Malformed::Scheme => "the scheme is neither http nor https",
+        Malformed::Header => "a header field breaks its rule",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HTTP1: Caller = Caller { version: Version::HTTP_11, grpc: false, head: false };
+    const GRPC: Caller = Caller { version: Version::HTTP_2, grpc: true, head: false };
+
+    #[test]
+    fn plain_text() {
+        let response = answer(Failure::NoRoute, HTTP1);
+        assert_eq!(response.status(), 404);
+        assert_eq!(response.headers()["x-outrigger-error"], "no_route");
+        assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+        assert_eq!(response.headers()["content-length"], response.body().len().to_string());
+        assert_eq!(response.body(), "no_route: no rule of the attached routes matches this request\n");
+        assert!(!response.headers().contains_key("connection"));
+        assert!(!response.headers().contains_key("x-outrigger-overloaded"));
+    }
+
+    #[test]
+    fn head_has_the_length_and_no_body() {
+        let response = answer(Failure::NoRoute, Caller { head: true, ..HTTP1 });
+        assert!(response.body().is_empty());
+        assert_ne!(response.headers()["content-length"], "0");
+    }
+
+    #[test]
+    fn grpc_is_trailers_only() {
+        let response = answer(Failure::Overloaded, GRPC);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        assert_eq!(response.headers()["grpc-status"], "14");
+        assert_eq!(response.headers()["grpc-message"], "a limit is reached");
+        assert_eq!(response.headers()["x-outrigger-error"], "overloaded");
+        assert_eq!(response.headers()["x-outrigger-overloaded"], "true");
+        assert!(response.body().is_empty());
+    }
+
+    #[test]
+    fn doubtful_framing_closes() {
+        let failure = Failure::BadRequest(Malformed::LengthAndCoding);
+        assert_eq!(answer(failure, HTTP1).headers()["connection"], "close");
+        assert!(
+            !answer(failure, Caller { version: Version::HTTP_2, ..HTTP1 })
+                .headers()
+                .contains_key("connection")
+        );
+        assert_eq!(answer(Failure::TransferCoding, HTTP1).status(), 501);
+    }
+
+    #[test]
+    fn messages_are_percent_encoded() {
+        assert_eq!(grpc_message("a 100% é\n"), "a 100%25 %C3%A9%0A");
+    }
+
+    proptest! {
+        #[test]
+        fn any_message_is_a_header(text: String) {
+            prop_assert!(grpc_message(&text).as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte)));
+        }
+    }
+}
