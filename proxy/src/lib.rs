@@ -4,6 +4,6 @@
 
 pub mod ctx;
 pub mod error;
-pub mod telemetry;
 pub mod listen;
 pub mod request;
+pub mod telemetry;
