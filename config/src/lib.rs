@@ -1,3 +1,49 @@
 //! The policy model of Outrigger: policy files in, checked and compiled resources out. No I/O, no clock, no network.
+//!
+//! The way of a policy, one direction: bytes -> `yaml` nodes with places -> `schema` objects, by `convert` -> `validate`
+//! across objects -> [`Policy`] -> `compile` for one Sidecar -> [`model::Resources`], which the proxy reads.
+//!
+//! ```
+//! let text = b"apiVersion: outrigger.dev/v1alpha1
+//! kind: MeshService
+//! metadata: {name: reviews}
+//! spec: {ports: [{port: 80}], endpoint: []}
+//! ";
+//! let file = outrigger_config::SourceFile { path: "reviews.yaml".to_owned(), text: text.to_vec() };
+//! let checked = outrigger_config::check(vec![file]);
+//! assert_eq!(checked.findings[0].to_string(),
+//!     "reviews.yaml:4:29: error[OR110] spec.endpoint: unknown field `endpoint`");
+//! ```
 
 pub mod model;
+
+mod check;
+mod compile;
+mod convert;
+mod diagnostic;
+mod duration;
+mod objects;
+mod policy;
+mod read;
+mod references;
+mod schema;
+mod services;
+mod spiffe;
+mod suggest;
+mod unsupported;
+mod validate;
+mod yaml;
+
+pub use check::{Checked, check};
+pub use diagnostic::{Code, Finding, Related, Severity};
+pub use policy::{CompileError, Policy};
+pub use schema::{KINDS, json_schema};
+
+/// One policy file: its name as the user gave it, and its bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// The name that findings show.
+    pub path: String,
+    /// The content.
+    pub text: Vec<u8>,
+}

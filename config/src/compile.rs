@@ -1,0 +1,114 @@
+//! From checked objects to the resources of one Sidecar: references resolved, precedence settled, defaults filled in.
+//!
+//! Nothing is checked again here: a policy that reaches this point has no error. What a warning told about (a host
+//! claimed twice, a backend that does not exist) is settled the way the warning said.
+
+mod destination;
+mod endpoints;
+mod mesh;
+mod routes;
+mod settings;
+
+use std::sync::Arc;
+
+use crate::{
+    diagnostic::Sources,
+    model::{
+        InboundListener, InboundProtocol, ObjectName, Origin, OutboundListener, Resources, ServicePort,
+        TrafficSettings, Workload,
+    },
+    objects::{Object, Objects},
+    schema::{InboundProtocolWord, ServiceRef, Sidecar},
+    services::Services,
+    yaml::Span,
+};
+use settings::Layers;
+
+/// Everything that one compilation looks things up in.
+struct Scope<'a> {
+    objects: &'a Objects,
+    sources: &'a Sources,
+    services: Services<'a>,
+    layers: Layers<'a>,
+    /// The namespace of the Sidecar: what it calls is seen from there.
+    namespace: &'a Arc<str>,
+}
+
+impl Scope<'_> {
+    fn origin(&self, span: &Span) -> Origin {
+        self.sources.origin(span)
+    }
+}
+
+/// The resources for one Sidecar.
+pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<Sidecar>) -> Resources {
+    let scope = Scope {
+        objects,
+        sources,
+        services: Services::new(objects),
+        layers: Layers::new(objects),
+        namespace: &sidecar.name.namespace,
+    };
+    let destinations = destination::all(&scope);
+    Resources {
+        mesh: mesh::config(&scope),
+        workload: workload(&scope, sidecar),
+        endpoints: endpoints::all(&scope),
+        destinations,
+    }
+}
+
+fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
+    let spec = &sidecar.body.spec;
+    let port = |reference: &Option<ServiceRef>| {
+        reference.as_ref().map(|reference| service_port(reference, &sidecar.name.namespace))
+    };
+    let inbound = spec.inbound.iter().map(|listener| {
+        let service = port(&listener.service);
+        InboundListener {
+            bind: listener.bind.value.0,
+            app: listener.app.value.0,
+            protocol: match listener.protocol.0 {
+                None | Some(InboundProtocolWord::Auto) => InboundProtocol::Auto,
+                Some(InboundProtocolWord::Http1) => InboundProtocol::Http1,
+                Some(InboundProtocolWord::Http2) => InboundProtocol::Http2,
+                Some(InboundProtocolWord::Grpc) => InboundProtocol::Grpc,
+            },
+            settings: settings_of(scope, service.as_ref()),
+            service,
+            origin: scope.origin(&listener.bind.span),
+        }
+    });
+    let outbound = spec.outbound.iter().map(|listener| OutboundListener {
+        bind: listener.bind.value.0,
+        service: port(&listener.service),
+        origin: scope.origin(&listener.bind.span),
+    });
+    Workload {
+        name: sidecar.name.clone(),
+        origin: scope.origin(&sidecar.span),
+        service_account: spec
+            .service_account
+            .as_ref()
+            .map_or_else(|| "default".into(), |name| name.0.clone()),
+        inbound: inbound.collect(),
+        outbound: outbound.collect(),
+        admin: spec.admin.as_ref().map_or_else(|| ([127, 0, 0, 1], 15000).into(), |admin| admin.bind.value.0),
+    }
+}
+
+fn settings_of(scope: &Scope<'_>, service: Option<&ServicePort>) -> Arc<TrafficSettings> {
+    match service {
+        Some(port) => scope.layers.service(&port.service),
+        None => scope.layers.defaults(),
+    }
+}
+
+fn service_port(reference: &ServiceRef, namespace: &Arc<str>) -> ServicePort {
+    let namespace =
+        reference.namespace.as_ref().map_or_else(|| namespace.clone(), |namespace| namespace.0.clone());
+    ServicePort {
+        service: ObjectName { namespace, name: reference.name.value.0.clone() },
+        port: reference.port.value.port(),
+    }
+}

@@ -1,0 +1,52 @@
+//! The Mesh object with its defaults filled in.
+
+use std::time::Duration;
+
+use super::Scope;
+use crate::{
+    convert::{Setting, Spanned, Strict},
+    duration::GepDuration,
+    model::{AccessLog, Egress, Limits, MeshConfig},
+    schema::{EgressMode, LimitsBody},
+};
+
+/// Mesh-wide settings; built-in ones where no Mesh is written.
+pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
+    let spec = scope.objects.meshes.first().map(|mesh| &mesh.body.spec);
+    let trust_domain = spec.and_then(|spec| spec.trust_domain.0.as_ref());
+    let egress = spec.and_then(|spec| spec.egress.as_ref()).and_then(|egress| egress.mode.0);
+    let access_log = spec.and_then(|spec| spec.telemetry.as_ref()).map(|telemetry| &telemetry.access_log);
+    MeshConfig {
+        trust_domain: trust_domain.map_or_else(|| "cluster.local".into(), |domain| domain.0.clone()),
+        egress: match egress {
+            None | Some(EgressMode::Allow) => Egress::Allow,
+            Some(EgressMode::Log) => Egress::Log,
+            Some(EgressMode::Deny) => Egress::Deny,
+        },
+        limits: spec.and_then(|spec| spec.limits.as_ref()).map(limits).unwrap_or_default(),
+        defaults: scope.layers.defaults(),
+        access_log: matches!(access_log, Some(Setting::Set(_))).then_some(AccessLog::Json),
+    }
+}
+
+fn limits(body: &LimitsBody) -> Limits {
+    let built_in = Limits::default();
+    let time = |setting: &Strict<Spanned<GepDuration>>, default: Duration| {
+        setting.0.as_ref().map_or(default, |written| written.value.0)
+    };
+    Limits {
+        header_bytes: body.header_bytes.0.map_or(built_in.header_bytes, |n| n.0),
+        header_count: body.header_count.0.map_or(built_in.header_count, |n| n.0),
+        uri_bytes: body.uri_bytes.0.map_or(built_in.uri_bytes, |n| n.0),
+        trailer_bytes: body.trailer_bytes.0.map_or(built_in.trailer_bytes, |n| n.0),
+        header_timeout: time(&body.header_timeout, built_in.header_timeout),
+        max_concurrent_streams: body
+            .max_concurrent_streams
+            .0
+            .map_or(built_in.max_concurrent_streams, |n| n.0),
+        connection_idle: time(&body.connection_idle, built_in.connection_idle),
+        pool_idle: time(&body.pool_idle, built_in.pool_idle),
+        max_connections: body.max_connections.0.map(|n| n.0).or(built_in.max_connections),
+        replay_bytes: body.replay_bytes.0.map_or(built_in.replay_bytes, |n| n.0),
+    }
+}

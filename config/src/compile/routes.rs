@@ -1,0 +1,226 @@
+//! Routes: which rules hold on a port for this caller, and each rule with its references resolved.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::Scope;
+use crate::{
+    model::{
+        Backend, BackendTarget, HeaderMatch, HeaderModifier, ObjectName, PathMatch, QueryMatch, RouteKind,
+        RouteMatch, RouteRule, RuleId, ServicePort, StringMatch,
+    },
+    objects::Object,
+    references::{self, Resolved},
+    schema::{self, BackendRef, Filter, HTTPRoute, Match, ParentRef, PathType, Rule, ValueType},
+    services::{Entry, EntryPort},
+};
+
+/// A route and the reference by which it attaches.
+type Attached<'a> = (usize, &'a ParentRef);
+
+/// Which routes attach to which Service, the oldest first.
+pub(super) struct Attachments<'a> {
+    by_service: HashMap<ObjectName, Vec<Attached<'a>>>,
+    /// The rank of the first rule of each route: a rule's rank grows with its route's youth.
+    first_rank: Vec<u32>,
+}
+
+impl<'a> Attachments<'a> {
+    /// Collects the attachments that this caller sees.
+    pub(super) fn new(scope: &Scope<'a>) -> Self {
+        let mut by_service: HashMap<ObjectName, Vec<Attached<'a>>> = HashMap::new();
+        let mut first_rank = Vec::new();
+        let mut rank = 0;
+        for (index, route) in scope.objects.routes.iter().enumerate() {
+            first_rank.push(rank);
+            rank += route.body.spec.rules.len().max(1) as u32;
+            for parent in route.body.spec.parent_refs.iter() {
+                if let Some(service) = references::parent_service(parent, &route.name.namespace) {
+                    by_service.entry(service).or_default().push((index, parent));
+                }
+            }
+        }
+        Self { by_service, first_rank }
+    }
+
+    /// The routes of a Service, ready to be asked port by port.
+    pub(super) fn rules_of<'s>(&'s self, scope: &'s Scope<'a>, entry: &'s Entry<'a>) -> ServiceRules<'s, 'a> {
+        let attached = self.by_service.get(entry.name).map_or(&[][..], |attached| attached);
+        ServiceRules { scope, entry, attached, first_rank: &self.first_rank, made: HashMap::new() }
+    }
+}
+
+/// The routes of one Service. A rule that holds on several ports is one value.
+pub(super) struct ServiceRules<'s, 'a> {
+    scope: &'s Scope<'a>,
+    entry: &'s Entry<'a>,
+    attached: &'s [Attached<'a>],
+    first_rank: &'s [u32],
+    made: HashMap<usize, Vec<Arc<RouteRule>>>,
+}
+
+impl ServiceRules<'_, '_> {
+    /// The rules of one port. Routes of the caller's namespace replace those of the Service's own.
+    pub(super) fn on_port(&mut self, port: &EntryPort<'_>) -> Option<Vec<Arc<RouteRule>>> {
+        let here: Vec<usize> = self
+            .attached
+            .iter()
+            .filter(|(_, parent)| references::holds_on(parent, port))
+            .map(|(index, _)| *index)
+            .collect();
+        let from = |namespace: &Arc<str>| -> Vec<usize> {
+            let routes = &self.scope.objects.routes;
+            here.iter().copied().filter(|index| routes[*index].name.namespace == *namespace).collect()
+        };
+        let mut chosen = from(self.scope.namespace);
+        if chosen.is_empty() {
+            chosen = from(&self.entry.name.namespace);
+        }
+        chosen.dedup();
+        if chosen.is_empty() {
+            return None;
+        }
+        Some(chosen.into_iter().flat_map(|index| self.rules(index)).collect())
+    }
+
+    fn rules(&mut self, index: usize) -> Vec<Arc<RouteRule>> {
+        let (scope, entry, rank) = (self.scope, self.entry, self.first_rank[index]);
+        let make = || {
+            let route = &scope.objects.routes[index];
+            let rules = &route.body.spec.rules;
+            if rules.is_empty() {
+                // Upstream: without rules, one that takes everything and has no backend.
+                return vec![Arc::new(rule(scope, entry.name, (route, None), rank))];
+            }
+            let written = rules.iter().enumerate();
+            let made =
+                written.map(|(at, one)| rule(scope, entry.name, (route, Some((at, one))), rank + at as u32));
+            made.map(Arc::new).collect()
+        };
+        self.made.entry(index).or_insert_with(make).clone()
+    }
+}
+
+/// A route and one of its rules, with the rule's index.
+type Place<'a> = (&'a Object<HTTPRoute>, Option<(usize, &'a Rule)>);
+
+fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, rank: u32) -> RouteRule {
+    let (index, body) = written.map_or((0, None), |(index, rule)| (index, Some(rule)));
+    let name = body.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
+    let origin = scope.origin(body.map_or(&route.span, |rule| &rule.span));
+    let everything = || RouteMatch {
+        path: PathMatch::Prefix("/".into()),
+        headers: Vec::new(),
+        query: Vec::new(),
+        method: None,
+        origin: origin.clone(),
+    };
+    let mut matches: Vec<RouteMatch> =
+        body.iter().flat_map(|rule| rule.matches.iter()).map(|written| route_match(scope, written)).collect();
+    if matches.is_empty() {
+        matches.push(everything());
+    }
+    let filters = body.map_or(&[][..], |rule| &rule.filters);
+    let backends = body.map_or(&[][..], |rule| &rule.backend_refs);
+    RouteRule {
+        id: RuleId {
+            kind: RouteKind::HTTPRoute,
+            route: route.name.clone(),
+            rule: name.unwrap_or_else(|| index.to_string().into()),
+        },
+        rank,
+        matches,
+        request_headers: modifiers(filters, |filter| filter.request_header_modifier.as_ref()),
+        response_headers: modifiers(filters, |filter| filter.response_header_modifier.as_ref()),
+        backends: backends.iter().map(|backend| resolve(scope, route, backend)).collect(),
+        settings: scope.layers.rule(service, route, body),
+        origin,
+    }
+}
+
+fn route_match(scope: &Scope<'_>, written: &Match) -> RouteMatch {
+    RouteMatch {
+        path: path_match(written),
+        headers: headers(written),
+        query: query(written),
+        method: written.method.map(|method| method.word().into()),
+        origin: scope.origin(&written.span),
+    }
+}
+
+/// The condition on the path; the prefix `/` where none is written.
+pub(crate) fn path_match(written: &Match) -> PathMatch {
+    let rule = written.path.as_ref();
+    let value =
+        rule.and_then(|path| path.value.as_ref()).map_or_else(|| "/".into(), |value| value.value.0.clone());
+    match rule.and_then(|path| path.kind).unwrap_or(PathType::PathPrefix) {
+        PathType::Exact => PathMatch::Exact(value),
+        PathType::RegularExpression => PathMatch::Regex(value),
+        PathType::PathPrefix => {
+            let trimmed = value.trim_end_matches('/');
+            PathMatch::Prefix(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
+        }
+    }
+}
+
+/// The conditions on headers. Of two on one header the first counts, as upstream has it.
+pub(crate) fn headers(written: &Match) -> Vec<HeaderMatch> {
+    let mut headers: Vec<HeaderMatch> = Vec::new();
+    for rule in written.headers.iter() {
+        let name = rule.name.value.0.clone();
+        if headers.iter().all(|header| header.name != name) {
+            headers.push(HeaderMatch { name, value: string_match(rule.kind, &rule.value.value.0) });
+        }
+    }
+    headers
+}
+
+/// The conditions on query parameters. Of two on one parameter the first counts, as upstream has it.
+pub(crate) fn query(written: &Match) -> Vec<QueryMatch> {
+    let mut query: Vec<QueryMatch> = Vec::new();
+    for rule in written.query.iter() {
+        let name = rule.name.value.0.clone();
+        if query.iter().all(|parameter| parameter.name != name) {
+            query.push(QueryMatch { name, value: string_match(rule.kind, &rule.value.value.0) });
+        }
+    }
+    query
+}
+
+fn string_match(kind: Option<ValueType>, value: &Arc<str>) -> StringMatch {
+    match kind {
+        None | Some(ValueType::Exact) => StringMatch::Exact(value.clone()),
+        Some(ValueType::RegularExpression) => StringMatch::Regex(value.clone()),
+    }
+}
+
+fn modifiers(
+    filters: &[Filter],
+    pick: fn(&Filter) -> Option<&schema::HeaderModifier>,
+) -> Vec<HeaderModifier> {
+    let pairs = |list: &[schema::HeaderPair]| {
+        list.iter().map(|pair| (pair.name.value.0.clone(), pair.value.0.clone())).collect()
+    };
+    filters
+        .iter()
+        .filter_map(pick)
+        .map(|body| HeaderModifier {
+            set: pairs(&body.set),
+            add: pairs(&body.add),
+            remove: body.remove.iter().map(|name| name.value.0.clone()).collect(),
+        })
+        .collect()
+}
+
+fn resolve(scope: &Scope<'_>, route: &Object<HTTPRoute>, written: &BackendRef) -> Backend {
+    let target = match references::backend(&scope.services, written, &route.name.namespace) {
+        Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
+        Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },
+    };
+    Backend {
+        weight: written.weight.as_ref().map_or(1, |weight| weight.value.0),
+        target,
+        request_headers: modifiers(&written.filters, |filter| filter.request_header_modifier.as_ref()),
+        response_headers: modifiers(&written.filters, |filter| filter.response_header_modifier.as_ref()),
+        origin: scope.origin(&written.span),
+    }
+}

@@ -1,0 +1,113 @@
+//! From nodes to typed values: the combinators that every schema is made of.
+//!
+//! A conversion pushes a fault and goes on, so that one run shows everything that is wrong. Each type brings its JSON
+//! Schema beside its conversion, in the same impl, so the two cannot drift. Nothing here knows a kind.
+
+mod macros;
+mod object;
+mod text;
+mod value;
+
+pub(crate) use macros::{choice, object, parsed};
+pub(crate) use object::{Fields, ObjectSchema};
+pub(crate) use text::{
+    Cidr, DnsTarget, HeaderName, HeaderValue, Host, Ip, Label, Problem, SocketAddress, Subdomain, Text,
+    TextValue, Timestamp,
+};
+pub(crate) use value::{Any, Bounded, Flag, List, Percent, Port, Setting, Spanned, Strict, TextMap};
+
+use schemars::JsonSchema;
+
+use crate::{
+    diagnostic::{Code, Fault},
+    suggest, unsupported,
+    yaml::{self, Node, Span},
+};
+
+/// A type that a node can become.
+pub(crate) trait FromNode: Sized + JsonSchema {
+    /// Reads the node; `None` after a fault was pushed.
+    fn from_node(node: &Node, cx: &mut Context<'_>) -> Option<Self>;
+
+    /// What a missing field means; `None`: the field is required.
+    fn absent() -> Option<Self> {
+        None
+    }
+
+    /// What a field means whose value was refused; the fault is pushed already.
+    fn refused() -> Option<Self> {
+        Self::absent()
+    }
+
+    /// What an explicit null means: as in Kubernetes, the same as a missing field unless a type says otherwise.
+    fn null(key: &str, node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let absent = Self::absent();
+        if absent.is_none() {
+            cx.error(Code::MissingField, node.span, format!("`{key}` is required and may not be null"));
+        }
+        absent
+    }
+}
+
+/// What a conversion works with: where faults go, and which object it is, so that fields can be named.
+pub(crate) struct Context<'a> {
+    /// Faults so far.
+    pub(crate) faults: &'a mut Vec<Fault>,
+    kind: &'a str,
+    root: &'a Node,
+}
+
+impl<'a> Context<'a> {
+    /// For the object `root` of the kind.
+    pub(crate) fn new(kind: &'a str, root: &'a Node, faults: &'a mut Vec<Fault>) -> Self {
+        Self { faults, kind, root }
+    }
+
+    /// Pushes a fault without a remedy.
+    pub(crate) fn error(&mut self, code: Code, span: Span, message: impl Into<String>) {
+        self.faults.push(Fault::error(code, span, message));
+    }
+
+    /// Pushes a fault.
+    pub(crate) fn push(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+
+    /// The node is of another type than the one that is wanted.
+    pub(crate) fn wrong_type(&mut self, node: &Node, wanted: &str, help: Option<String>) {
+        let message = format!("expected {wanted}, found {}", node.describe());
+        self.push(Fault::error(Code::WrongType, node.span, message).maybe_help(help));
+    }
+
+    /// The key is none of the fields: one that comes later, or a slip.
+    pub(crate) fn unknown_field(&mut self, key: &str, span: Span, known: &[&str]) {
+        let pattern = yaml::pattern_of(&yaml::field_path(self.root, &span));
+        if unsupported::is(self.kind, &pattern) {
+            let message = format!("`{key}` is not supported yet");
+            let help = "remove it; this version would not enforce it";
+            return self.push(Fault::error(Code::NotSupported, span, message).help(help));
+        }
+        let help = match key {
+            "<<" => Some("merge keys are not read here; write the fields out".to_owned()),
+            _ => suggest::help(key, known),
+        };
+        self.push(Fault::error(Code::UnknownField, span, format!("unknown field `{key}`")).maybe_help(help));
+    }
+
+    /// The text is none of the allowed values: one that comes later, or a slip.
+    pub(crate) fn unknown_value(&mut self, node: &Node, text: &str, known: &[&str]) {
+        let path = yaml::pattern_of(&yaml::field_path(self.root, &node.span));
+        if unsupported::is(self.kind, &format!("{path}={text}")) {
+            let message = format!("the value `{text}` is not supported yet");
+            let help = format!("supported now: {}", suggest::list(known));
+            return self.push(Fault::error(Code::NotSupported, node.span, message).help(help));
+        }
+        let near = suggest::nearest(text, known.iter().copied());
+        let help = match near {
+            Some(near) => format!("did you mean `{near}`? allowed: {}", suggest::list(known)),
+            None => format!("allowed: {}", suggest::list(known)),
+        };
+        let message = format!("`{text}` is not an allowed value");
+        self.push(Fault::error(Code::UnknownValue, node.span, message).help(help));
+    }
+}

@@ -1,0 +1,71 @@
+//! The policy files by index: their names and texts, and how spans become origins.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::{Fault, Finding, Related};
+use crate::{
+    model::Origin,
+    yaml::{self, Node, Span},
+};
+
+/// Names and texts of the files that were read. The order is that of the indices in spans.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sources {
+    files: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Sources {
+    /// Adds a file; its index is the number of files before it.
+    pub(crate) fn add(&mut self, path: &str, text: &str) {
+        self.files.push((path.into(), text.into()));
+    }
+
+    /// The place as a person reads it.
+    pub(crate) fn origin(&self, span: &Span) -> Origin {
+        let file = self.files.get(span.file as usize).map(|(path, _)| path.clone()).unwrap_or_default();
+        Origin { file, line: span.line, column: span.column }
+    }
+
+    /// The line of the span without its end, and the byte range of the span in it, at least one column wide.
+    pub(crate) fn line(&self, span: &Span) -> Option<(&str, std::ops::Range<usize>)> {
+        let (_, text) = self.files.get(span.file as usize)?;
+        let start = (span.start as usize).min(text.len());
+        let before = text.get(..start)?;
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line_end = text[start..].find('\n').map_or(text.len(), |at| start + at);
+        let line = text[line_start..line_end].trim_end_matches('\r');
+        let from = (start - line_start).min(line.len());
+        let to = (span.end as usize).saturating_sub(line_start).clamp(from, line.len());
+        let trimmed = from + line.get(from..to)?.trim_end().len();
+        Some((line, from..trimmed))
+    }
+
+    /// Makes findings of faults: sorted by place, without repetitions, with field paths.
+    pub(crate) fn findings(&self, mut faults: Vec<Fault>, roots: &[Node]) -> Vec<Finding> {
+        faults.sort_by_key(|fault| (fault.span.file, fault.span.start, fault.code));
+        let mut seen = HashSet::new();
+        faults.retain(|fault| seen.insert((fault.span, fault.code, fault.message.clone())));
+        faults.into_iter().map(|fault| self.finding(fault, roots)).collect()
+    }
+
+    fn finding(&self, fault: Fault, roots: &[Node]) -> Finding {
+        // Roots are in the order of the files and of the text, so the one that holds the span is the last before it.
+        let after = roots
+            .partition_point(|root| (root.span.file, root.span.start) <= (fault.span.file, fault.span.start));
+        let root = after.checked_sub(1).map(|at| &roots[at]).filter(|root| root.span.file == fault.span.file);
+        let related = fault.related.into_iter().map(|(span, message)| {
+            let origin = self.origin(&span);
+            Related { origin, message, span }
+        });
+        Finding {
+            code: fault.code,
+            severity: fault.severity,
+            origin: self.origin(&fault.span),
+            field: root.map(|root| yaml::field_path(root, &fault.span)).unwrap_or_default(),
+            message: fault.message,
+            help: fault.help,
+            related: related.collect(),
+            span: fault.span,
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What references mean: parents of routes and backends. One answer for both validation and compilation.
+
+use std::sync::Arc;
+
+use crate::{
+    model::ObjectName,
+    schema::{BackendRef, ParentRef},
+    services::{EntryPort, OUR_GROUP, Services, Source},
+};
+
+/// The Service that a parentRef names, unless it names something else.
+pub(crate) fn parent_service(parent: &ParentRef, route_namespace: &Arc<str>) -> Option<ObjectName> {
+    let group = parent.group.as_ref().map_or("gateway.networking.k8s.io", |group| &group.0);
+    let kind = parent.kind.as_ref().map_or("Gateway", |kind| &kind.0);
+    if !matches!((group, kind), ("", "Service") | (OUR_GROUP, "MeshService")) {
+        return None;
+    }
+    let namespace = parent.namespace.as_ref().map_or_else(|| route_namespace.clone(), |n| n.0.clone());
+    Some(ObjectName { namespace, name: parent.name.value.0.clone() })
+}
+
+/// Whether a parentRef means this port of its Service.
+pub(crate) fn holds_on(parent: &ParentRef, port: &EntryPort<'_>) -> bool {
+    parent.port.as_ref().is_none_or(|number| number.value.port() == port.number)
+        && parent.section_name.as_ref().is_none_or(|name| &*name.value.0 == port.name)
+}
+
+/// What a backendRef resolves to.
+pub(crate) enum Resolved {
+    /// A port that exists.
+    Port {
+        /// Its Service.
+        service: ObjectName,
+        /// The port.
+        port: u16,
+    },
+    /// Nothing.
+    Nothing {
+        /// The Service that was meant; `None` if the reference is of a kind that cannot be a backend.
+        service: Option<ObjectName>,
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// Resolves a backendRef.
+pub(crate) fn backend(
+    services: &Services<'_>,
+    reference: &BackendRef,
+    route_namespace: &Arc<str>,
+) -> Resolved {
+    let group = reference.group.as_ref().map_or("", |group| &group.0);
+    let kind = reference.kind.as_ref().map_or("Service", |kind| &kind.0);
+    let nothing = |service: Option<ObjectName>, reason: String| Resolved::Nothing { service, reason };
+    if !matches!((group, kind), ("", "Service") | (OUR_GROUP, "MeshService")) {
+        let full = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
+        return nothing(None, format!("{full} cannot be a backend"));
+    }
+    let namespace = reference.namespace.as_ref().map_or_else(|| route_namespace.clone(), |n| n.0.clone());
+    let service = ObjectName { namespace, name: reference.name.value.0.clone() };
+    let entry =
+        services.get(&service).filter(|entry| kind == "Service" || matches!(entry.source, Source::Mesh(_)));
+    let Some(entry) = entry else {
+        return nothing(Some(service.clone()), format!("there is no {kind} `{service}`"));
+    };
+    let port = match (&reference.port, entry.ports.as_slice()) {
+        (Some(port), _) => port.value.port(),
+        (None, [only]) => only.number,
+        (None, _) => return nothing(Some(service.clone()), format!("`{service}` has several ports")),
+    };
+    if !entry.ports.iter().any(|known| known.number == port) {
+        return nothing(Some(service.clone()), format!("`{service}` has no port {port}"));
+    }
+    Resolved::Port { service, port }
+}

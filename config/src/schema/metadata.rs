@@ -1,0 +1,30 @@
+//! `metadata` of every object, as upstream ObjectMeta has it.
+
+use crate::convert::{Any, List, Spanned, Subdomain, Text, TextMap, Timestamp, object};
+
+object! {
+    /// The object's name and what else Kubernetes keeps about it.
+    pub(crate) struct Metadata {
+        /// The name, unique among the objects of the kind in the namespace.
+        name("name"): Spanned<Subdomain>,
+        /// The namespace; `default` unless set.
+        namespace("namespace"): Option<Spanned<Subdomain>>,
+        /// Labels. An EndpointSlice names its Service with `kubernetes.io/service-name`.
+        labels("labels"): TextMap,
+        /// When the object was made; the older of two contenders wins.
+        created("creationTimestamp"): Option<Timestamp>,
+    }
+    ignored {
+        "annotations": TextMap,
+        "deletionGracePeriodSeconds": Any,
+        "deletionTimestamp": Text,
+        "finalizers": List<Text>,
+        "generateName": Text,
+        "generation": Any,
+        "managedFields": Any,
+        "ownerReferences": Any,
+        "resourceVersion": Text,
+        "selfLink": Text,
+        "uid": Text,
+    }
+}

@@ -1,0 +1,190 @@
+//! v1 `Service`, with every upstream field.
+
+use std::{borrow::Cow, sync::Arc};
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+use super::Metadata;
+use crate::{
+    convert::{
+        Any, Bounded, Cidr, Context, Flag, FromNode, Host, Ip, Label, List, Port, Problem, Spanned, Text,
+        TextMap, TextValue, choice, object, parsed,
+    },
+    diagnostic::Code,
+    yaml::{Node, ScalarKind},
+};
+
+object! {
+    /// A Kubernetes Service: a destination whose endpoints stand in EndpointSlices.
+    pub(crate) struct Service {
+        /// Name and namespace.
+        metadata("metadata"): Metadata,
+        /// The Service.
+        spec("spec"): ServiceSpec,
+    }
+    ignored { "apiVersion": Any, "kind": Any, "status": Any, }
+}
+
+object! {
+    /// The Service.
+    pub(crate) struct ServiceSpec {
+        /// The kind of Service; ExternalName has DNS endpoints and can be no parent of routes.
+        kind("type"): Option<ServiceType>,
+        /// Its ports.
+        ports("ports"): List<ServicePortBody>,
+        /// The cluster IP, or `None` for a headless Service.
+        cluster_ip("clusterIP"): Option<ClusterIp>,
+        /// All cluster IPs.
+        cluster_ips("clusterIPs"): List<ClusterIp>,
+        /// The host that an ExternalName Service stands for.
+        external_name("externalName"): Option<Spanned<Host>>,
+    }
+    ignored {
+        "allocateLoadBalancerNodePorts": Flag,
+        "externalIPs": List<Ip>,
+        "externalTrafficPolicy": Text,
+        "healthCheckNodePort": Bounded<0, 65535>,
+        "internalTrafficPolicy": Text,
+        "ipFamilies": List<Text>,
+        "ipFamilyPolicy": Text,
+        "loadBalancerClass": Text,
+        "loadBalancerIP": Text,
+        "loadBalancerSourceRanges": List<Cidr>,
+        "publishNotReadyAddresses": Flag,
+        "selector": TextMap,
+        "sessionAffinity": Text,
+        "sessionAffinityConfig": SessionAffinityConfig,
+        "trafficDistribution": Text,
+    }
+}
+
+choice! {
+    /// The kind of Service.
+    pub(crate) enum ServiceType {
+        /// Reached by its cluster IP.
+        ClusterIp = "ClusterIP",
+        /// Also by a port of every node.
+        NodePort = "NodePort",
+        /// Also by a load balancer.
+        LoadBalancer = "LoadBalancer",
+        /// Another name for a host.
+        ExternalName = "ExternalName",
+    }
+}
+
+object! {
+    /// A port of a Service.
+    pub(crate) struct ServicePortBody {
+        /// The name, by which EndpointSlices and routes refer to it.
+        name("name"): Option<Spanned<Label>>,
+        /// The number that callers use.
+        port("port"): Spanned<Port>,
+        /// TCP unless set; UDP and SCTP ports are left alone.
+        transport("protocol"): Option<Transport>,
+        /// What the endpoints speak; HTTP/1.1 unless set.
+        app_protocol("appProtocol"): Option<WireProtocol>,
+    }
+    ignored {
+        "nodePort": Bounded<0, 65535>,
+        "targetPort": PortOrName,
+    }
+}
+
+choice! {
+    /// The transport of a port.
+    pub(crate) enum Transport {
+        /// TCP.
+        Tcp = "TCP",
+        /// UDP.
+        Udp = "UDP",
+        /// SCTP.
+        Sctp = "SCTP",
+    }
+}
+
+choice! {
+    /// The application protocol of a port.
+    pub(crate) enum WireProtocol {
+        /// HTTP/1.1.
+        Http = "http",
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/1.1 with WebSocket upgrades.
+        WebSocket = "kubernetes.io/ws",
+        /// HTTP/2 with prior knowledge.
+        H2c = "kubernetes.io/h2c",
+        /// HTTP/2 with prior knowledge.
+        Http2 = "http2",
+        /// gRPC.
+        Grpc = "grpc",
+    }
+}
+
+object! {
+    /// Session affinity of a Service.
+    pub(crate) struct SessionAffinityConfig {}
+    ignored { "clientIP": ClientIpConfig, }
+}
+
+object! {
+    /// Session affinity by client address.
+    pub(crate) struct ClientIpConfig {}
+    ignored { "timeoutSeconds": Bounded<1, 86400>, }
+}
+
+/// A cluster IP, or `None` (a word) for a headless Service, or the empty text before one is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ClusterIp {
+    Address(std::net::IpAddr),
+    Headless,
+    Unset,
+}
+
+impl ClusterIp {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        match text {
+            "None" => Ok(Self::Headless),
+            "" => Ok(Self::Unset),
+            _ => text.parse().map(Self::Address).map_err(|_| {
+                let help = "an IP address, or `None` for a headless Service";
+                Problem::new(Code::Address, format!("`{text}` is not an IP address"), help)
+            }),
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({"type": "string"})
+    }
+}
+
+parsed!(ClusterIp);
+
+/// A port by number or name.
+#[derive(Clone, Debug)]
+pub(crate) enum PortOrName {
+    Number(#[allow(dead_code, reason = "EndpointSlices carry the resolved number")] Port),
+    Name(#[allow(dead_code, reason = "EndpointSlices carry the resolved number")] Arc<str>),
+}
+
+impl FromNode for PortOrName {
+    fn from_node(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        if matches!(node.scalar(), Some((_, ScalarKind::Integer | ScalarKind::LooseInteger))) {
+            return Port::from_node(node, cx).map(Self::Number);
+        }
+        TextValue::read(node, cx).map(|text| Self::Name(text.into()))
+    }
+}
+
+impl schemars::JsonSchema for PortOrName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "PortOrName".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, {"type": "string"}]})
+    }
+}

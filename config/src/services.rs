@@ -1,0 +1,153 @@
+//! Services and MeshServices under one roof: what references to them resolve against.
+
+use std::collections::HashMap;
+
+use crate::{
+    model::{AppProtocol, ObjectName},
+    objects::{Object, Objects},
+    schema::{MeshService, Protocol, Service, ServiceType, Transport, WireProtocol},
+    suggest,
+    yaml::Span,
+};
+
+/// The API group of our own kinds.
+pub(crate) const OUR_GROUP: &str = "outrigger.dev";
+
+/// The object behind a destination.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source<'a> {
+    Mesh(&'a Object<MeshService>),
+    Core(&'a Object<Service>),
+}
+
+/// A destination as references see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) name: &'a ObjectName,
+    pub(crate) span: Span,
+    pub(crate) source: Source<'a>,
+    pub(crate) ports: Vec<EntryPort<'a>>,
+    /// Whether all its ports could be read.
+    pub(crate) complete: bool,
+}
+
+/// A port of a destination.
+#[derive(Clone, Debug)]
+pub(crate) struct EntryPort<'a> {
+    pub(crate) number: u16,
+    pub(crate) name: &'a str,
+    pub(crate) protocol: AppProtocol,
+}
+
+impl Entry<'_> {
+    /// Why routes cannot attach to it, if so.
+    pub(crate) fn no_parent(&self) -> Option<&'static str> {
+        match self.source {
+            Source::Core(service) if is_external(service) => Some("an ExternalName Service"),
+            Source::Core(service) if is_headless(service) => Some("a headless Service"),
+            _ => None,
+        }
+    }
+
+    /// The numbers of its ports in words.
+    pub(crate) fn ports_in_words(&self) -> String {
+        let numbers: Vec<String> = self.ports.iter().map(|port| port.number.to_string()).collect();
+        if numbers.is_empty() { "no port".to_owned() } else { numbers.join(", ") }
+    }
+
+    /// Whether the port exists, or may exist.
+    pub(crate) fn has_port(&self, number: u16) -> bool {
+        !self.complete || self.ports.iter().any(|port| port.number == number)
+    }
+}
+
+pub(crate) fn is_external(service: &Object<Service>) -> bool {
+    service.body.spec.kind == Some(ServiceType::ExternalName)
+}
+
+fn is_headless(service: &Object<Service>) -> bool {
+    use crate::schema::ClusterIp;
+    service.body.spec.cluster_ip == Some(ClusterIp::Headless)
+}
+
+/// Every destination by name. A name that occurs twice is reported elsewhere; here the first wins.
+pub(crate) struct Services<'a> {
+    by_name: HashMap<&'a ObjectName, Entry<'a>>,
+}
+
+impl<'a> Services<'a> {
+    /// Collects them.
+    pub(crate) fn new(objects: &'a Objects) -> Self {
+        let mut by_name = HashMap::new();
+        let core = objects.services.iter().map(core_entry);
+        for entry in objects.mesh_services.iter().map(mesh_entry).chain(core) {
+            by_name.entry(entry.name).or_insert(entry);
+        }
+        Self { by_name }
+    }
+
+    /// The destination of the name.
+    pub(crate) fn get(&self, name: &ObjectName) -> Option<&Entry<'a>> {
+        self.by_name.get(name)
+    }
+
+    /// Every destination, sorted by name.
+    pub(crate) fn sorted(&self) -> Vec<&Entry<'a>> {
+        let mut all: Vec<_> = self.by_name.values().collect();
+        all.sort_by_key(|entry| entry.name);
+        all
+    }
+
+    /// The destination with the most similar name: of the same namespace, or of the same name elsewhere.
+    pub(crate) fn nearest(&self, name: &ObjectName) -> Option<&Entry<'a>> {
+        let elsewhere = || self.sorted().into_iter().find(|entry| entry.name.name == name.name);
+        let here = self.by_name.values().filter(|entry| entry.name.namespace == name.namespace);
+        let near = suggest::nearest(&name.name, here.map(|entry| &*entry.name.name));
+        match near {
+            Some(near) => self.by_name.get(&ObjectName::new(name.namespace.clone(), near)),
+            None => elsewhere(),
+        }
+    }
+}
+
+fn mesh_entry(object: &Object<MeshService>) -> Entry<'_> {
+    let ports = object.body.spec.ports.iter().map(|port| EntryPort {
+        number: port.port.value.port(),
+        name: "",
+        protocol: match port.protocol.0 {
+            None | Some(Protocol::Http1) => AppProtocol::Http1,
+            Some(Protocol::Http2) => AppProtocol::Http2,
+            Some(Protocol::Grpc) => AppProtocol::Grpc,
+        },
+    });
+    Entry {
+        name: &object.name,
+        span: object.span,
+        source: Source::Mesh(object),
+        ports: ports.collect(),
+        complete: object.body.spec.ports.complete,
+    }
+}
+
+fn core_entry(object: &Object<Service>) -> Entry<'_> {
+    let spec = &object.body.spec;
+    let tcp = spec.ports.iter().filter(|port| matches!(port.transport, None | Some(Transport::Tcp)));
+    let ports = tcp.map(|port| EntryPort {
+        number: port.port.value.port(),
+        name: port.name.as_ref().map_or("", |name| &name.value.0),
+        protocol: match port.app_protocol {
+            None | Some(WireProtocol::Http | WireProtocol::Http1 | WireProtocol::WebSocket) => {
+                AppProtocol::Http1
+            }
+            Some(WireProtocol::H2c | WireProtocol::Http2) => AppProtocol::Http2,
+            Some(WireProtocol::Grpc) => AppProtocol::Grpc,
+        },
+    });
+    Entry {
+        name: &object.name,
+        span: object.span,
+        source: Source::Core(object),
+        ports: ports.collect(),
+        complete: spec.ports.complete,
+    }
+}
