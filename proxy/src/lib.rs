@@ -2,8 +2,10 @@
 //!
 //! Read `inbound.rs` and `outbound.rs` first: they are the tables of contents of a request's way.
 
+pub mod admin;
 pub mod ctx;
 pub mod error;
 pub mod listen;
 pub mod request;
+pub mod runtime;
 pub mod telemetry;

@@ -9,3 +9,4 @@ pub mod metrics;
 
 mod histogram;
 mod shard;
+pub(crate) mod timestamp;

@@ -84,11 +84,11 @@ families! {
         "Open connections to endpoints.", "services";
     UPSTREAM_CONNECT_FAILURES: Counter "outrigger_upstream_connect_failures_total" ["service"],
         "Connections to endpoints that could not be made.", "services";
-    DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["listener"],
+    DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["side", "listener"],
         "Connections accepted.", "listeners";
-    DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["listener"],
+    DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["side", "listener"],
         "Open accepted connections.", "listeners";
-    DOWNSTREAM_CONNECTIONS_REFUSED: Counter "outrigger_downstream_connections_refused_total" ["listener"],
+    DOWNSTREAM_CONNECTIONS_REFUSED: Counter "outrigger_downstream_connections_refused_total" ["side", "listener"],
         "Connections closed at once because the limit was reached.", "listeners";
     PARSE_ERRORS: Counter "outrigger_downstream_parse_errors_total" ["reason"],
         "Connections that ended because their bytes could not be read as HTTP.", "7";
@@ -161,7 +161,7 @@ struct Counters {
     workers: usize,
     routes: Mutex<Handles<RouteKey, RouteMetrics>>,
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
-    listeners: Mutex<Handles<Box<str>, ListenerMetrics>>,
+    listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     parse_errors: [Shared; ParseError::ALL.len()],
     informational_dropped: Shared,
     trailers_dropped: Shared,
@@ -220,11 +220,21 @@ impl Metrics {
         handles.find_or_create(service.into(), |service| BackendMetrics::new(workers, service.clone()))
     }
 
-    /// The handle of one listener, named by the address that the policy gives it.
-    pub fn listener(&self, bind: &str) -> Arc<ListenerMetrics> {
+    /// The handle of one listener, named by the address that the policy gives it. Listeners of one side that ask for the
+    /// same address, which can only have port 0, share it.
+    pub fn listener(&self, side: Side, bind: &str) -> Arc<ListenerMetrics> {
         let workers = self.counters.workers;
         let mut handles = self.counters.listeners.lock();
-        handles.find_or_create(bind.into(), |bind| ListenerMetrics::new(workers, bind.clone()))
+        handles.find_or_create((side, bind.into()), |(side, bind)| {
+            ListenerMetrics::new(workers, *side, bind.clone())
+        })
+    }
+
+    /// Connections that are open on all listeners of one side.
+    pub fn downstream_open(&self, side: Side) -> u64 {
+        let listeners = self.counters.listeners.lock().alive();
+        let of_side = listeners.iter().filter(|listener| listener.side == side);
+        of_side.filter_map(|listener| listener.connections_open()).sum()
     }
 
     /// A connection ended because its bytes could not be read.

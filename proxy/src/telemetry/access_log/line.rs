@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use crate::{ctx::Side, error::Flag};
+use crate::{ctx::Side, error::Flag, telemetry::timestamp};
 
 /// What is known about a request when it has ended. Absent fields are left out of the line.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +61,7 @@ impl Entry<'_> {
     /// Appends the line, with its newline.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"time\":\"");
-        push_time(out, self.time);
+        timestamp::push(out, self.time);
         out.push(b'"');
         push_word(out, "side", self.side.as_str());
         push_text(out, "listener", self.listener.as_bytes());
@@ -168,20 +168,13 @@ fn push_digits(out: &mut Vec<u8>, mut number: u64) {
     out.extend_from_slice(&digits[start..]);
 }
 
-/// `width` digits of `number`, which has no more.
-fn push_padded(out: &mut Vec<u8>, number: u64, width: u32) {
-    for place in (0..width).rev() {
-        out.push(b'0' + (number / 10_u64.pow(place) % 10) as u8);
-    }
-}
-
 /// Milliseconds with three decimals.
 fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
     push_key(out, key);
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     push_digits(out, micros / 1000);
     out.push(b'.');
-    push_padded(out, micros % 1000, 3);
+    timestamp::push_padded(out, micros % 1000, 3);
 }
 
 fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {
@@ -204,41 +197,6 @@ fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {
         }
     }
     out.push(b'"');
-}
-
-/// RFC 3339, in UTC, with milliseconds. A time before 1970 is shown as 1970.
-fn push_time(out: &mut Vec<u8>, time: SystemTime) {
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = since_epoch.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let second_of_day = seconds % 86_400;
-    push_padded(out, year, 4);
-    for (mark, number) in [
-        (b'-', month),
-        (b'-', day),
-        (b'T', second_of_day / 3600),
-        (b':', second_of_day / 60 % 60),
-        (b':', second_of_day % 60),
-    ] {
-        out.push(mark);
-        push_padded(out, number, 2);
-    }
-    out.push(b'.');
-    push_padded(out, u64::from(since_epoch.subsec_millis()), 3);
-    out.push(b'Z');
-}
-
-/// Year, month and day of a day that is counted from 1970-01-01. The calendar repeats every 400 years (146,097 days);
-/// a year is taken to begin in March, so that the leap day is its last.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468; // from 0000-03-01
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Families {
     fn listeners(&mut self, counters: &Counters) {
         let listeners = counters.listeners.lock().alive();
         for listener in listeners {
-            let labels: [&str; 1] = [&listener.bind];
+            let labels = [listener.side.as_str(), &*listener.bind];
             if let Some((total, open)) = listener.connections().zip(listener.connections_open()) {
                 self.push(super::DOWNSTREAM_CONNECTIONS, &labels, total as f64);
                 self.push(super::DOWNSTREAM_CONNECTIONS_OPEN, &labels, open as f64);

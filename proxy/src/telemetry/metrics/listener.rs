@@ -1,5 +1,7 @@
 //! Counters of one listener: the connections that it accepted.
 
+use crate::ctx::Side;
+
 use super::super::shard::{Cell, PerWorker, Shared, label_values};
 
 label_values! {
@@ -31,14 +33,15 @@ struct Block {
 /// Counters of one listener. Every call that names a worker must come from that worker.
 #[derive(Debug)]
 pub struct ListenerMetrics {
+    pub(super) side: Side,
     pub(super) bind: Box<str>,
     blocks: PerWorker<Block>,
     pub(super) refused: Shared,
 }
 
 impl ListenerMetrics {
-    pub(super) fn new(workers: usize, bind: Box<str>) -> Self {
-        Self { bind, blocks: PerWorker::new(workers), refused: Shared::default() }
+    pub(super) fn new(workers: usize, side: Side, bind: Box<str>) -> Self {
+        Self { side, bind, blocks: PerWorker::new(workers), refused: Shared::default() }
     }
 
     /// `worker` took over an accepted connection.

@@ -15,9 +15,9 @@ outrigger_config_generation{}
 outrigger_config_last_reload_success_timestamp_seconds{}
 outrigger_config_rejections_total{}
 outrigger_dns_resolutions_total{outcome}
-outrigger_downstream_connections_open{listener}
-outrigger_downstream_connections_refused_total{listener}
-outrigger_downstream_connections_total{listener}
+outrigger_downstream_connections_open{side,listener}
+outrigger_downstream_connections_refused_total{side,listener}
+outrigger_downstream_connections_total{side,listener}
 outrigger_downstream_parse_errors_total{reason}
 outrigger_informational_dropped_total{}
 outrigger_request_duration_seconds{side,service,route}
@@ -62,7 +62,7 @@ fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<
     RetryDenied::ALL.iter().for_each(|reason| backend.retry_denied(0, *reason));
     backend.connection_opened(0);
     backend.connect_failed(0);
-    let listener = metrics.listener("127.0.0.1:15001");
+    let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
     ParseError::ALL.iter().for_each(|reason| metrics.parse_error(*reason));
@@ -124,6 +124,19 @@ fn the_same_labels_give_the_same_handle_across_snapshots() {
     assert!(metrics.render().contains("outrigger_requests_total"));
     drop(new);
     assert!(!metrics.render().contains("outrigger_requests_total"), "nobody holds it");
+}
+
+#[test]
+fn open_connections_are_told_by_side() {
+    let metrics = Metrics::new(2);
+    let inbound = metrics.listener(Side::Inbound, "127.0.0.1:0");
+    let outbound = metrics.listener(Side::Outbound, "127.0.0.1:0");
+    inbound.connection_opened(0);
+    inbound.connection_opened(1);
+    inbound.connection_closed(1);
+    outbound.connection_opened(1);
+    outbound.connection_closed(1);
+    assert_eq!((metrics.downstream_open(Side::Inbound), metrics.downstream_open(Side::Outbound)), (1, 0));
 }
 
 #[test]

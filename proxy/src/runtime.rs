@@ -1,0 +1,3 @@
+//! What a running proxy holds: its status.
+
+pub mod status;
