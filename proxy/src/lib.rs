@@ -5,6 +5,7 @@
 pub mod admin;
 pub mod ctx;
 pub mod error;
+pub mod fuzzing;
 pub mod listen;
 pub mod request;
 pub mod runtime;

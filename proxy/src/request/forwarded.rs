@@ -8,7 +8,7 @@
 //! `via` is not added, as Envoy and Linkerd do not: servers take it for a cache (nginx stops compressing answers), and
 //! loops are found by addresses, not by headers.
 
-use std::{io::Write, net::IpAddr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
 
@@ -75,22 +75,23 @@ pub fn ensure_request_id(headers: &mut HeaderMap, random: (u64, u64)) {
     }
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// RFC 9562 5.4: 122 random bits, version 4, variant 10.
 fn uuid((high, low): (u64, u64)) -> HeaderValue {
     let high = high & 0xffff_ffff_ffff_0fff | 0x4000;
     let low = low & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000;
-    let mut text = [0u8; 36];
-    let mut rest = &mut text[..];
-    // The five groups are 36 bytes, always.
-    let _ = write!(
-        rest,
-        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-        high >> 32,
-        high >> 16 & 0xffff,
-        high & 0xffff,
-        low >> 48,
-        low & 0xffff_ffff_ffff
-    );
+    let mut text = [b'-'; 36];
+    let mut digits = [high, low].into_iter().flat_map(u64::to_be_bytes);
+    let mut at = 0;
+    for bytes in [4, 2, 2, 2, 6] {
+        for byte in digits.by_ref().take(bytes) {
+            text[at] = HEX[usize::from(byte >> 4)];
+            text[at + 1] = HEX[usize::from(byte & 15)];
+            at += 2;
+        }
+        at += 1;
+    }
     HeaderValue::from_bytes(&text).expect("hexadecimal digits and hyphens are visible ASCII")
 }
 

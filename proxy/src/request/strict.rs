@@ -25,6 +25,7 @@ use super::{
     path,
     seen::{Coding, Expect, Length, Seen, Te, Upgrade, number},
 };
+pub use crate::ctx::Side;
 use crate::error::{Failure, Malformed};
 
 /// Header that counts the attempts of the caller's proxy, from 0.
@@ -33,15 +34,6 @@ pub const ATTEMPT: &str = "x-outrigger-attempt";
 pub const TIMEOUT_MS: &str = "x-outrigger-timeout-ms";
 /// Header that carries the HTTP version that the caller's proxy got.
 pub const ORIG_PROTO: &str = "x-outrigger-orig-proto";
-
-/// Whose requests are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// On their way to the app.
-    Inbound,
-    /// The app's own calls.
-    Outbound,
-}
 
 /// What the check knows beside the head.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,100 @@
+//! The properties that fuzz targets and their replayed corpora hold the parsers of foreign bytes to.
+//!
+//! One function per target, each takes any bytes and panics when a property does not hold. Nothing of the product calls
+//! these; they stand here so that the fuzz targets and the tests of this crate share them.
+
+use std::time::Instant;
+
+use outrigger_config::model::Limits;
+
+use crate::{
+    listen::{
+        detect::{Detector, Verdict},
+        header_watch::{HeaderWatch, Protocol},
+    },
+    request::{
+        path::{PathRules, canonical},
+        timeout::{format_grpc, parse_grpc},
+    },
+};
+
+/// The verdict does not depend on how the bytes arrive.
+pub fn detect(bytes: &[u8]) {
+    let whole = Detector::new().feed(bytes);
+    let mut detector = Detector::new();
+    let single =
+        bytes.iter().map(|byte| detector.feed(&[*byte])).find(|verdict| *verdict != Verdict::NeedMore);
+    assert_eq!(single.unwrap_or(Verdict::NeedMore), whole, "the verdict depends on the chunks");
+}
+
+/// The first byte says how the rest is cut; deadlines do not depend on the cutting.
+pub fn header_watch(bytes: &[u8]) {
+    let Some((&first, bytes)) = bytes.split_first() else { return };
+    let (now, limits) = (Instant::now(), Limits::default());
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut whole = HeaderWatch::new(protocol, now);
+        whole.bytes_read(bytes, now);
+        let mut cut = HeaderWatch::new(protocol, now);
+        for chunk in bytes.chunks(usize::from(first) + 1) {
+            cut.bytes_read(chunk, now);
+        }
+        assert_eq!(whole.deadline(&limits), cut.deadline(&limits), "the deadline depends on the chunks");
+    }
+}
+
+/// A canonical path is canonical, and holds nothing that a server could resolve further.
+pub fn path(bytes: &[u8]) {
+    let Ok(path) = std::str::from_utf8(bytes) else { return };
+    for rules in [PathRules::Plain, PathRules::Policy] {
+        let Ok(rewritten) = canonical(path, rules) else { continue };
+        let path = rewritten.as_deref().unwrap_or(path);
+        assert_eq!(canonical(path, rules), Ok(None), "not idempotent");
+        assert!(path.is_ascii() && path.starts_with('/') && !path.contains("//"), "not canonical");
+        assert!(path.split('/').all(|segment| segment != "." && segment != ".."), "dot segments are left");
+        let lower = path.to_ascii_lowercase();
+        assert!(!lower.contains("%2e") && !lower.contains("%00"), "escapes are left");
+        if rules == PathRules::Policy {
+            assert!(
+                !lower.contains("%2f") && !lower.contains("%5c") && !path.contains('\\'),
+                "a separator is left"
+            );
+        }
+    }
+}
+
+/// What is read is written and read again as no more than it was, to a millionth.
+pub fn grpc_timeout(bytes: &[u8]) {
+    if let Ok(timeout) = parse_grpc(bytes) {
+        let again = parse_grpc(format_grpc(timeout).as_bytes()).expect("what was written can be read");
+        assert!(again <= timeout, "a deadline grew");
+        assert!((timeout - again).as_nanos() * 1_000_000 <= timeout.as_nanos(), "a deadline shrank");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    type Target = (&'static str, fn(&[u8]));
+
+    /// Every file of every corpus holds, so a finding stays fixed.
+    #[test]
+    fn corpora_hold() {
+        let targets: [Target; 4] = [
+            ("detect", super::detect),
+            ("header_watch", super::header_watch),
+            ("path", super::path),
+            ("grpc_timeout", super::grpc_timeout),
+        ];
+        for (name, target) in targets {
+            let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);
+            let mut files = 0;
+            for entry in fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            {
+                target(&fs::read(entry.unwrap().path()).unwrap());
+                files += 1;
+            }
+            assert!(files >= 5, "{name} has a corpus of {files}");
+        }
+    }
+}
