@@ -1,1 +1,41 @@
-fn main(){}
+//! `outrigger`: the one binary. This file reads the command line and ends the process; each command is a file.
+//!
+//! Exit codes are part of the interface: 0 fine, 1 findings, 2 usage or bad input.
+
+mod check;
+mod exit;
+mod schema;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The allocator: a proxy allocates small and short-lived things on every worker, where the system's is slower.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A sidecar service-mesh proxy that runs from one YAML file.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, max_term_width = 100)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Check(check::Check),
+    Schema(schema::Schema),
+}
+
+fn main() -> ExitCode {
+    // clap ends the process with 2 on a bad command line, and with 0 after help.
+    let outcome = match CommandLine::parse().command {
+        Command::Check(check) => check.run(),
+        Command::Schema(schema) => schema.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        exit::bad_input()
+    })
+}

@@ -10,6 +10,14 @@ use crate::{
     yaml::Node,
 };
 
+/// Reads a duration as policy files write it.
+///
+/// # Errors
+/// What is wrong with the text, and what was probably meant.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    GepDuration::parse(text).map(|duration| duration.0).map_err(|problem| problem.to_string())
+}
+
 /// A duration. One to four parts, each of one to five digits and a unit of `h`, `m`, `s`, `ms`; no fractions, no sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct GepDuration(pub(crate) Duration);

@@ -36,6 +36,7 @@ mod yaml;
 
 pub use check::{Checked, check};
 pub use diagnostic::{Code, Finding, Related, Severity};
+pub use duration::parse_duration;
 pub use policy::{CompileError, Policy};
 pub use schema::{KINDS, json_schema};
 

@@ -49,6 +49,13 @@ pub(crate) struct Problem {
     help: Option<String>,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
+}
+
 impl Problem {
     /// A problem with a remedy.
     pub(crate) fn new(code: Code, message: impl Into<String>, help: impl Into<String>) -> Self {

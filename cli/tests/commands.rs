@@ -1,0 +1,92 @@
+//! The commands as a person runs them: exit codes, and that one clear line tells what is wrong and what helps.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const GOOD: &str = "apiVersion: outrigger.dev/v1alpha1
+kind: MeshService
+metadata: {name: reviews}
+spec: {ports: [{port: 80}], endpoints: [{address: \"127.0.0.1:8080\"}]}
+";
+
+fn outrigger(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_outrigger")).args(arguments).output().expect("the binary runs")
+}
+
+fn policy(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, text).expect("a temporary file is writable");
+    path.display().to_string()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn check_ends_with_0_on_a_good_policy_and_says_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = policy(folder.path(), "good.yaml", GOOD);
+    let output = outrigger(&["check", "-f", &good]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), "ok: 1 MeshService\n"));
+}
+
+#[test]
+fn check_ends_with_1_on_findings_and_shows_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = GOOD.replace("port: 80", "port: 800000").replace("endpoints", "endpoint");
+    let bad = policy(folder.path(), "bad.yaml", &bad);
+    let output = outrigger(&["check", "-f", &bad]);
+    let report = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        report.contains("bad.yaml:4:") && report.contains("did you mean") && report.ends_with("errors\n"),
+        "{report}"
+    );
+
+    let output = outrigger(&["check", "-o", "json", "-f", &bad]);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on standard output");
+    assert_eq!((output.status.code(), report["errors"].as_u64()), (Some(1), Some(2)), "{report:#}");
+}
+
+#[test]
+fn check_of_a_folder_takes_its_files_together() {
+    let folder = tempfile::tempdir().unwrap();
+    policy(folder.path(), "a.yaml", GOOD);
+    policy(folder.path(), "b.yaml", &GOOD.replace("reviews", "ratings"));
+    let output = outrigger(&["check", "-f", &folder.path().display().to_string()]);
+    assert_eq!(text(&output.stdout), "ok: 2 MeshService\n");
+}
+
+#[test]
+fn what_cannot_be_read_is_one_line_with_a_remedy_and_ends_with_2() {
+    for command in
+        [&["check", "-f", "/no/such/file.yaml"][..], &["check", "-o", "json", "-f", "/no/such/file.yaml"]]
+    {
+        let output = outrigger(command);
+        let error = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {error}");
+        assert!(error.lines().count() == 1 && error.contains("/no/such/file.yaml"), "{command:?}: {error}");
+    }
+}
+
+#[test]
+fn a_bad_command_line_ends_with_2() {
+    for command in [&["check"][..], &["nonsense"], &["schema", "Nonsense"]] {
+        let output = outrigger(command);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn schema_prints_the_schema_of_every_kind_that_it_names() {
+    for kind in outrigger_config::KINDS {
+        let output = outrigger(&["schema", kind]);
+        let schema: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("JSON on standard output");
+        assert!(output.status.success() && schema["$schema"].is_string(), "{kind}");
+    }
+}
