@@ -1,3 +1,11 @@
-//! What a running proxy holds: its status.
+//! What a running proxy holds: the policy that requests read, one immutable snapshot built from resources and swapped
+//! as a whole, and its status.
 
+mod build;
+mod carry;
+pub mod snapshot;
 pub mod status;
+mod store;
+
+pub use build::{BuildError, build};
+pub use store::{SnapshotCache, Store};

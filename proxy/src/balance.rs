@@ -1,0 +1,56 @@
+//! Choosing an endpoint for one attempt. Pure: set, load, `now` and dice in, endpoint out.
+//!
+//! Every policy holds two promises: an endpoint that this request has tried is not chosen while there is another, and
+//! under equal load shares follow the weights. What is outside (health, ejection) acts on the set before it comes here.
+
+mod endpoint_set;
+mod ewma;
+mod p2c;
+mod random;
+mod round_robin;
+mod worker;
+
+pub use endpoint_set::{Endpoint, EndpointCell, EndpointSet};
+pub use ewma::{EndpointState, OpenRequest};
+pub use round_robin::Turn;
+pub use worker::Balancer;
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use outrigger_config::model::LoadBalancer;
+
+use crate::decide::Dice;
+
+/// What one attempt asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Addresses that this request has tried already.
+    pub tried: &'a [SocketAddr],
+    /// For latencies that fade.
+    pub now: Instant,
+}
+
+/// Picks an endpoint; `None` only if the set is empty. `turn` is the worker's round robin state for this set.
+pub fn pick(
+    set: &EndpointSet,
+    policy: LoadBalancer,
+    turn: &mut Turn,
+    ask: Ask<'_>,
+    dice: &mut Dice,
+) -> Option<Arc<Endpoint>> {
+    // Round robin passes over tried endpoints itself: its credits belong to the whole set.
+    let untried = if policy == LoadBalancer::RoundRobin { None } else { set.without(ask.tried) };
+    let set = untried.as_ref().unwrap_or(set);
+    let index = match (set.len(), policy) {
+        (0, _) => return None,
+        (1, _) => 0,
+        (_, LoadBalancer::RoundRobin) => turn.next(set, ask.tried, dice),
+        (_, LoadBalancer::Random) => random::pick(set, dice),
+        (_, LoadBalancer::LeastRequest) => p2c::least_request(set, dice),
+        (_, LoadBalancer::PeakEwma) => p2c::peak_ewma(set, ask.now, dice),
+    };
+    set.endpoints().get(index).cloned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,70 @@
+//! One worker's view of all endpoint cells: the current set of each at hand, and its round robin state.
+//!
+//! A pick costs one atomic load to see that the set is still current; no shared reference count but the chosen
+//! endpoint's is touched. Must not leave its worker.
+
+use std::{
+    cell::RefCell,
+    sync::{Arc, Weak},
+};
+
+use outrigger_config::model::LoadBalancer;
+
+use super::{Ask, Endpoint, EndpointCell, EndpointSet, Turn, pick};
+use crate::decide::Dice;
+
+/// Below this many slots nobody looks for cells that are gone.
+const SWEEP_FROM: usize = 64;
+
+/// One worker's balancing state.
+#[derive(Debug, Default)]
+pub struct Balancer {
+    slots: RefCell<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    /// By the cell's address, which cannot be given to another cell while the slot's `Weak` holds it.
+    by_cell: foldhash::HashMap<*const EndpointCell, Slot>,
+    sweep_at: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    cell: Weak<EndpointCell>,
+    set: Arc<EndpointSet>,
+    turn: Turn,
+}
+
+impl Balancer {
+    /// Picks an endpoint out of the cell's current set; `None`: the set is empty.
+    pub fn pick(
+        &self,
+        cell: &Arc<EndpointCell>,
+        policy: LoadBalancer,
+        ask: Ask<'_>,
+        dice: &mut Dice,
+    ) -> Option<Arc<Endpoint>> {
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.of(cell);
+        if slot.set.version() != cell.version() {
+            slot.set = cell.load();
+        }
+        pick(&slot.set, policy, &mut slot.turn, ask, dice)
+    }
+}
+
+impl Slots {
+    fn of(&mut self, cell: &Arc<EndpointCell>) -> &mut Slot {
+        let key = Arc::as_ptr(cell);
+        if self.by_cell.len() > self.sweep_at.max(SWEEP_FROM) {
+            self.by_cell.retain(|_, slot| slot.cell.strong_count() > 0);
+            self.sweep_at = self.by_cell.len() * 2;
+        }
+        self.by_cell.entry(key).or_insert_with(|| Slot {
+            cell: Arc::downgrade(cell),
+            set: cell.load(),
+            turn: Turn::default(),
+        })
+    }
+}

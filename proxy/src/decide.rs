@@ -1,0 +1,230 @@
+//! What happens to a request: which Service it means, which rule holds, which backend gets it. Pure.
+//!
+//! The data path and `explain` call [`decide`], and nothing else matches routes. It reads one snapshot and one head,
+//! and what it returns owns everything that the request needs from then on, so the snapshot can be let go. Limits,
+//! budgets and the choice of an endpoint are not decided here: they are stages that act on the decision.
+
+mod dice;
+mod record;
+mod resolve;
+
+pub use dice::{Dice, Purpose};
+pub use record::{NotMatched, Recorder, Resolution, Silent};
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Instant,
+};
+
+use http::{HeaderMap, Method};
+use outrigger_config::model::TrafficSettings;
+
+use crate::{
+    error::Failure,
+    route::Modifier,
+    runtime::snapshot::{Backend, ListenerKey, Port, Rule, Snapshot, WeightedBackend},
+};
+use resolve::Meaning;
+
+/// Where a request came in. Listeners go by key and not by index: a connection may outlive the snapshot that its
+/// listener came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// A request to the app.
+    Inbound(ListenerKey),
+    /// A request of the app.
+    Outbound(ListenerKey),
+}
+
+/// The head of a request after the strict check.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The canonical path, without query.
+    pub path: &'a str,
+    /// The query, without `?`, still percent-encoded.
+    pub query: Option<&'a str>,
+    /// The authority's host: lower-cased, without trailing dot; an IPv6 address without brackets.
+    pub host: &'a str,
+    /// The authority's port; `None` where none was written or it was the default one.
+    pub port: Option<u16>,
+    /// The header fields.
+    pub headers: &'a HeaderMap,
+}
+
+/// What is known of a request beside its head.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The address that the caller dialled, where traffic is redirected to us.
+    pub original_destination: Option<SocketAddr>,
+    /// The caller's address.
+    pub peer: IpAddr,
+    /// When the head was complete.
+    pub now: Instant,
+    /// Drives every random choice of this request, by splitting: see [`Dice`].
+    pub dice: u64,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug)]
+pub enum Decision {
+    /// Attempts go to endpoints of a backend.
+    Forward(Forward),
+    /// Attempts go to one address that no balancing chooses.
+    Direct(Direct),
+    /// The proxy answers.
+    Refuse(Refusal),
+}
+
+/// A rule, and one of its backends. One reference count: everything else is reached through the rule.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// The rule that holds; a port's own default where no route is attached.
+    pub rule: Arc<Rule>,
+    backend: usize,
+}
+
+/// An address that is called as it stands.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// Settings and metrics; no route rule.
+    pub rule: Arc<Rule>,
+    /// Where to.
+    pub to: Address,
+}
+
+/// Where a direct request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// The endpoint that the caller itself has dialled: the backend is [`Direct::backend`].
+    Endpoint(SocketAddr),
+    /// The request's own authority, which no Service names. HTTP version as the caller's.
+    Authority {
+        /// Egress is in `Log` mode: one log line.
+        log: bool,
+    },
+}
+
+/// An answer of the proxy itself.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Why.
+    pub failure: Failure,
+    /// Under whose name it is counted.
+    pub rule: Arc<Rule>,
+}
+
+impl Forward {
+    /// The backend; its endpoints are current at each attempt.
+    pub fn backend(&self) -> &Arc<Backend> {
+        // `decide` makes a `Forward` only of a backend that resolved.
+        self.weighted().target.as_ref().expect("a chosen backend exists")
+    }
+
+    /// The settings of this request. The balancing policy is not here but in the backend's own.
+    pub fn settings(&self) -> &Arc<TrafficSettings> {
+        &self.rule.settings
+    }
+
+    /// Changes to the request's header: the rule's, then the backend's.
+    pub fn request_headers(&self) -> impl Iterator<Item = &Modifier> {
+        self.rule.request_headers.iter().chain(&self.weighted().request_headers)
+    }
+
+    /// Changes to the answer's header: the backend's, then the rule's.
+    pub fn response_headers(&self) -> impl Iterator<Item = &Modifier> {
+        self.weighted().response_headers.iter().chain(&self.rule.response_headers)
+    }
+
+    fn weighted(&self) -> &WeightedBackend {
+        &self.rule.backends[self.backend]
+    }
+}
+
+impl Direct {
+    /// The backend whose endpoint was dialled; `None` for an authority that no Service names.
+    pub fn backend(&self) -> Option<&Arc<Backend>> {
+        self.rule.backends.first().and_then(|backend| backend.target.as_ref().ok())
+    }
+}
+
+impl Decision {
+    /// The rule under whose name the request is counted, whatever happens to it.
+    pub fn rule(&self) -> &Arc<Rule> {
+        match self {
+            Decision::Forward(forward) => &forward.rule,
+            Decision::Direct(direct) => &direct.rule,
+            Decision::Refuse(refusal) => &refusal.rule,
+        }
+    }
+}
+
+/// Decides one request. The recorder hears every step; [`Silent`] costs nothing.
+pub fn decide<R: Recorder>(
+    snapshot: &Snapshot,
+    side: Side,
+    head: &Head<'_>,
+    facts: &Facts,
+    recorder: &mut R,
+) -> Decision {
+    match resolve::resolve(snapshot, side, head, facts, recorder) {
+        Meaning::App(rule) => forward(rule, facts, recorder),
+        Meaning::Port(port) => match route(port, head, recorder) {
+            Some(rule) => forward(rule, facts, recorder),
+            None => refuse(Failure::NoRoute, &port.default_rule),
+        },
+        Meaning::Endpoint(port, address) => {
+            Decision::Direct(Direct { rule: port.default_rule.clone(), to: Address::Endpoint(address) })
+        }
+        Meaning::Outside { log } => {
+            Decision::Direct(Direct { rule: snapshot.egress_rule.clone(), to: Address::Authority { log } })
+        }
+        Meaning::Nothing(failure) => refuse(failure, &snapshot.egress_rule),
+    }
+}
+
+/// The rule for a request to a port; `None`: routes are attached and none of them matches.
+fn route<'a, R: Recorder>(port: &'a Port, head: &Head<'_>, recorder: &mut R) -> Option<&'a Arc<Rule>> {
+    match &port.routes {
+        None => Some(&port.default_rule),
+        Some(routes) => {
+            if R::EVERYTHING {
+                routes.record_all(head, recorder);
+            }
+            routes.find(head)
+        }
+    }
+}
+
+/// Chooses one of the rule's backends by weight.
+fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> Decision {
+    let chosen = match &*rule.backends {
+        [only] if only.weight > 0 => Some(0),
+        backends if rule.total_weight > 0 => {
+            let mut point = Dice::split(facts.dice, Purpose::Weight).below(rule.total_weight);
+            backends.iter().position(|backend| {
+                let weight = u64::from(backend.weight);
+                let hit = point < weight;
+                point = point.saturating_sub(weight);
+                hit
+            })
+        }
+        _ => None,
+    };
+    recorder.rule(rule, chosen);
+    match chosen {
+        Some(index) if rule.backends[index].target.is_ok() => {
+            Decision::Forward(Forward { rule: rule.clone(), backend: index })
+        }
+        _ => refuse(Failure::NoBackend, rule),
+    }
+}
+
+fn refuse(failure: Failure, rule: &Arc<Rule>) -> Decision {
+    Decision::Refuse(Refusal { failure, rule: rule.clone() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! Hearing how a decision is made. `explain` listens; the data path does not, and then none of this is compiled in.
+
+use std::net::SocketAddr;
+
+use http::HeaderName;
+use outrigger_config::model::ServicePort;
+
+use crate::{runtime::snapshot::Rule, runtime::snapshot::Service};
+
+/// Listens to a decision. Every method does nothing unless it is written.
+pub trait Recorder {
+    /// Whether every candidate of a route table is wanted, in precedence order, and not only the one that holds.
+    const EVERYTHING: bool = true;
+
+    /// Which Service the request means, or why none.
+    fn resolved(&mut self, how: Resolution<'_>) {
+        let _ = how;
+    }
+
+    /// One match of one rule; `None`: it holds. The first that holds is the rule that is taken.
+    fn candidate(&mut self, rule: &Rule, match_index: usize, miss: Option<NotMatched<'_>>) {
+        let _ = (rule, match_index, miss);
+    }
+
+    /// The rule that is taken, and the index of the backend chosen out of `rule.backends`; their weights are the shares.
+    fn rule(&mut self, rule: &Rule, backend: Option<usize>) {
+        let _ = (rule, backend);
+    }
+}
+
+/// Hears nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Recorder for Silent {
+    const EVERYTHING: bool = false;
+}
+
+/// How a request's Service was found, in the order in which the ways are tried.
+#[derive(Clone, Copy, Debug)]
+pub enum Resolution<'a> {
+    /// The inbound listener's app.
+    Inbound,
+    /// The outbound listener is pinned to it.
+    Pinned(&'a ServicePort),
+    /// The original destination is its cluster IP and port; the authority is not looked at.
+    ClusterIp(&'a ServicePort),
+    /// The original destination is one of its endpoints: straight through.
+    Endpoint(&'a ServicePort, SocketAddr),
+    /// It answers to the authority's host.
+    Host(&'a ServicePort),
+    /// This Service answers to the host but has no such port, so no Service is meant.
+    NoSuchPort(&'a Service),
+    /// No Service is meant, and egress lets the request out.
+    Outside,
+    /// No Service is meant, and egress is denied.
+    Denied,
+    /// The current policy no longer has this listener, or the Service that it is pinned to.
+    NoListener,
+}
+
+/// Why a match does not hold: its first condition that fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotMatched<'a> {
+    /// The path.
+    Path,
+    /// The method.
+    Method,
+    /// This header is absent or has another value.
+    Header(&'a HeaderName),
+    /// This query parameter is absent or has another value.
+    Query(&'a str),
+}

@@ -1,0 +1,110 @@
+//! Which Service a request means. The order of the ways is the promise; each is one function call here.
+//!
+//! A host whose Service has no port of the request's number means no Service: what reaches `reviews.example.com:8443`
+//! when the mesh knows only port 80 of it goes where any foreign destination goes, as egress says. An authority without
+//! a port means port 80, or the only port of a Service that has just one.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use outrigger_config::model::Egress;
+
+use super::{Facts, Head, Recorder, Resolution, Side};
+use crate::{
+    error::Failure,
+    runtime::snapshot::{OutboundTarget, Port, Rule, Service, Snapshot},
+};
+
+/// What a request means.
+pub(super) enum Meaning<'a> {
+    /// The app behind an inbound listener.
+    App(&'a Arc<Rule>),
+    /// A Service port, with its routes.
+    Port(&'a Arc<Port>),
+    /// One endpoint of a Service port, without its routes.
+    Endpoint(&'a Arc<Port>, SocketAddr),
+    /// Something outside.
+    Outside {
+        /// Egress is in `Log` mode.
+        log: bool,
+    },
+    /// Nothing that the request may reach.
+    Nothing(Failure),
+}
+
+pub(super) fn resolve<'a, R: Recorder>(
+    snapshot: &'a Snapshot,
+    side: Side,
+    head: &Head<'_>,
+    facts: &Facts,
+    recorder: &mut R,
+) -> Meaning<'a> {
+    let key = match side {
+        Side::Inbound(key) => match snapshot.inbound(key) {
+            Some(listener) => {
+                recorder.resolved(Resolution::Inbound);
+                return Meaning::App(&listener.rule);
+            }
+            None => return no_listener(recorder),
+        },
+        Side::Outbound(key) => key,
+    };
+    match snapshot.outbound(key).map(|listener| &listener.target) {
+        Some(OutboundTarget::Pinned(port)) => {
+            recorder.resolved(Resolution::Pinned(&port.name));
+            return Meaning::Port(port);
+        }
+        Some(OutboundTarget::ByAuthority) => {}
+        None => return no_listener(recorder),
+    }
+    if let Some(address) = facts.original_destination {
+        if let Some(port) = snapshot.by_cluster_ip(address) {
+            recorder.resolved(Resolution::ClusterIp(&port.name));
+            return Meaning::Port(port);
+        }
+        if let Some(port) = snapshot.by_endpoint(address) {
+            recorder.resolved(Resolution::Endpoint(&port.name, address));
+            return Meaning::Endpoint(port, address);
+        }
+    }
+    by_authority(snapshot, head, recorder)
+}
+
+fn by_authority<'a, R: Recorder>(snapshot: &'a Snapshot, head: &Head<'_>, recorder: &mut R) -> Meaning<'a> {
+    if let Some(service) = snapshot.by_host(head.host) {
+        match port_of(service, head.port) {
+            Some(port) => {
+                recorder.resolved(Resolution::Host(&port.name));
+                return Meaning::Port(port);
+            }
+            None => recorder.resolved(Resolution::NoSuchPort(service)),
+        }
+    }
+    match snapshot.mesh.egress {
+        Egress::Allow => outside(recorder, false),
+        Egress::Log => outside(recorder, true),
+        Egress::Deny => {
+            recorder.resolved(Resolution::Denied);
+            Meaning::Nothing(Failure::NoService)
+        }
+    }
+}
+
+/// The port that an authority's port means.
+fn port_of(service: &Service, port: Option<u16>) -> Option<&Arc<Port>> {
+    match (port, &*service.ports) {
+        (Some(port), _) => service.port(port),
+        (None, [only]) => Some(only),
+        (None, _) => service.port(80),
+    }
+}
+
+fn outside<R: Recorder>(recorder: &mut R, log: bool) -> Meaning<'static> {
+    recorder.resolved(Resolution::Outside);
+    Meaning::Outside { log }
+}
+
+/// The connection outlived its listener: whoever owns the connection is draining it.
+fn no_listener<R: Recorder>(recorder: &mut R) -> Meaning<'static> {
+    recorder.resolved(Resolution::NoListener);
+    Meaning::Nothing(Failure::NoPolicy)
+}

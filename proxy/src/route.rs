@@ -1,0 +1,8 @@
+//! Route rules compiled for matching: conditions, header changes, and the table that finds the rule for a request.
+
+pub(crate) mod matcher;
+mod modifier;
+mod table;
+
+pub use modifier::Modifier;
+pub use table::RouteTable;

@@ -1,0 +1,352 @@
+//! Builds a snapshot out of resources: compiles matchers, resolves references, shares what did not change.
+//!
+//! Everything that can fail comes before anything that others see: a failed build leaves the old snapshot and its
+//! endpoints as they were. Endpoint cells are filled last. Linear in the size of the policy: 10,000 routes take well
+//! below a second.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use outrigger_config::model::{
+    self, AppProtocol, BackendTarget, Destination, DestinationPort, EndpointAddress, InboundListener,
+    Resources, RouteRule, ServicePort, TrafficSettings,
+};
+
+use super::{
+    carry::Carry,
+    snapshot::{
+        Backend, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
+        UpstreamProtocol, WeightedBackend,
+    },
+};
+use crate::{
+    policy::budget::Budget,
+    route::{Modifier, RouteTable, matcher::Regexes},
+};
+
+/// Why resources make no snapshot. All of it is checked when policy files are read: this is for other sources.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Not a header name.
+    #[error("`{0}` is not a header name")]
+    HeaderName(Box<str>),
+    /// Not a header value.
+    #[error("`{0}` is not a header value")]
+    HeaderValue(Box<str>),
+    /// Not a method.
+    #[error("`{0}` is not a method")]
+    Method(Box<str>),
+    /// Not a regular expression, or too large a one.
+    #[error("`{pattern}`: {reason}")]
+    Regex {
+        /// The expression.
+        pattern: Box<str>,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A listener is pinned to a Service port that is not there.
+    #[error("no Service port {0}")]
+    UnknownService(ServicePort),
+}
+
+/// Builds the snapshot after `previous`, or the first one.
+pub fn build(resources: &Resources, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
+    let mut builder = Builder {
+        previous,
+        carry: previous.map(Carry::from).unwrap_or_default(),
+        backends: foldhash::HashMap::default(),
+        regexes: Regexes::default(),
+    };
+    builder.backends(&resources.destinations);
+    let mut services: Vec<_> =
+        resources.destinations.iter().map(|from| builder.service(from)).collect::<Result<_, _>>()?;
+    services.sort_by(|a, b| a.source.name.cmp(&b.source.name));
+    let workload = &resources.workload;
+    let mut snapshot = Snapshot {
+        generation: previous.map_or(1, |previous| previous.generation + 1),
+        mesh: share(previous.map(|previous| &previous.mesh), &resources.mesh),
+        workload: share(previous.map(|previous| &previous.workload), workload),
+        services: services.into(),
+        inbound: keyed(&workload.inbound, |from| from.bind, |key, from| Ok(builder.inbound(key, from)))?,
+        outbound: Box::default(),
+        egress_rule: builder.egress_rule(&resources.mesh.defaults),
+        hosts: foldhash::HashMap::default(),
+        cluster_ips: foldhash::HashMap::default(),
+        endpoint_addresses: foldhash::HashMap::default(),
+    };
+    snapshot.outbound =
+        keyed(&workload.outbound, |from| from.bind, |key, from| outbound(&snapshot, key, from))?;
+    index(&mut snapshot, &resources.endpoints);
+    fill(&snapshot, &resources.endpoints);
+    Ok(snapshot)
+}
+
+struct Builder<'a> {
+    previous: Option<&'a Snapshot>,
+    carry: Carry<'a>,
+    backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
+    regexes: Regexes,
+}
+
+impl Builder<'_> {
+    /// The endpoint part of every port: before any rule, since rules refer to each other's Services.
+    fn backends(&mut self, destinations: &[Arc<Destination>]) {
+        for destination in destinations {
+            for port in &destination.ports {
+                let name = ServicePort { service: destination.name.clone(), port: port.port };
+                let backend = self.backend(&name, port.protocol, &port.settings);
+                self.backends.insert(name, backend);
+            }
+        }
+    }
+
+    fn backend(
+        &self,
+        name: &ServicePort,
+        protocol: AppProtocol,
+        settings: &Arc<TrafficSettings>,
+    ) -> Arc<Backend> {
+        let protocol = UpstreamProtocol::from(protocol);
+        let old = self.carry.backend(name);
+        match old {
+            Some(old) if old.protocol == protocol && old.settings == *settings => old.clone(),
+            _ => Arc::new(Backend {
+                label: name.to_string().into(),
+                service: Some(name.clone()),
+                protocol,
+                settings: settings.clone(),
+                endpoints: old.map(|old| old.endpoints.clone()).unwrap_or_default(),
+            }),
+        }
+    }
+
+    fn service(&mut self, from: &Arc<Destination>) -> Result<Arc<Service>, BuildError> {
+        if let Some(old) = self.previous.and_then(|previous| previous.service(&from.name))
+            && old.source == *from
+            && self.backends_are_the_same(old)
+        {
+            return Ok(old.clone());
+        }
+        let ports = from.ports.iter().map(|port| self.port(from, port)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Service { ports, source: from.clone() }))
+    }
+
+    /// Whether every backend that a Service's rules point at is still the current one.
+    fn backends_are_the_same(&self, service: &Service) -> bool {
+        let same = |old: &Arc<Backend>| {
+            old.service
+                .as_ref()
+                .and_then(|name| self.backends.get(name))
+                .is_some_and(|current| Arc::ptr_eq(current, old))
+        };
+        service.ports.iter().all(|port| {
+            same(&port.backend)
+                && port.routes.iter().flat_map(RouteTable::rules).flat_map(|rule| &rule.backends).all(
+                    |backend| match &backend.target {
+                        Ok(backend) => same(backend),
+                        Err(_) => true,
+                    },
+                )
+        })
+    }
+
+    fn port(&mut self, of: &Destination, from: &DestinationPort) -> Result<Arc<Port>, BuildError> {
+        let name = ServicePort { service: of.name.clone(), port: from.port };
+        let backend = match self.backends.get(&name) {
+            Some(backend) => backend.clone(),
+            None => return Err(BuildError::UnknownService(name)),
+        };
+        let budget = self.carry.budget(&name, &from.settings.retry.budget);
+        let default_rule = Arc::new(default_rule(&backend.label, &from.settings, Some(&backend), budget));
+        let routes = match &from.routes {
+            None => None,
+            Some(rules) => {
+                let compiled = rules
+                    .iter()
+                    .map(|rule| Ok((self.rule(&name, rule, &default_rule)?, &**rule)))
+                    .collect::<Result<_, BuildError>>()?;
+                Some(RouteTable::build(compiled, &mut self.regexes)?)
+            }
+        };
+        Ok(Arc::new(Port { name, backend, routes, default_rule }))
+    }
+
+    fn rule(&self, port: &ServicePort, from: &RouteRule, default: &Rule) -> Result<Arc<Rule>, BuildError> {
+        let backends: Box<[_]> =
+            from.backends.iter().map(|backend| self.weighted(backend)).collect::<Result<_, _>>()?;
+        let budget = match &from.settings.retry.budget {
+            same if same == default.budget.config() => default.budget.clone(),
+            own => self.carry.rule_budget(port, &from.id, own),
+        };
+        Ok(Arc::new(Rule {
+            id: Some(from.id.clone()),
+            service: default.service.clone(),
+            route: from.id.to_string().into(),
+            origin: Some(from.origin.clone()),
+            settings: from.settings.clone(),
+            request_headers: modifiers(&from.request_headers)?,
+            response_headers: modifiers(&from.response_headers)?,
+            total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
+            backends,
+            budget,
+        }))
+    }
+
+    fn weighted(&self, from: &model::Backend) -> Result<WeightedBackend, BuildError> {
+        let target = match &from.target {
+            BackendTarget::Invalid { reason } => Err(reason.clone()),
+            BackendTarget::Service(name) => {
+                self.backends.get(name).cloned().ok_or_else(|| format!("no Service port {name}").into())
+            }
+        };
+        Ok(WeightedBackend {
+            weight: from.weight,
+            target,
+            request_headers: modifiers(&from.request_headers)?,
+            response_headers: modifiers(&from.response_headers)?,
+        })
+    }
+
+    fn inbound(&self, key: ListenerKey, from: &InboundListener) -> Arc<Inbound> {
+        let old = self.previous.and_then(|previous| previous.inbound(key));
+        if let Some(old) = old
+            && old.source == *from
+        {
+            return old.clone();
+        }
+        let label: Arc<str> = from.service.as_ref().map(ToString::to_string).unwrap_or_default().into();
+        let backend = Arc::new(Backend {
+            service: None,
+            label: label.clone(),
+            protocol: from.protocol.into(),
+            settings: from.settings.clone(),
+            endpoints: self.carry.app(from.app),
+        });
+        let budget = Arc::new(Budget::new(from.settings.retry.budget));
+        let rule = Arc::new(default_rule(&label, &from.settings, Some(&backend), budget));
+        Arc::new(Inbound { key, rule, source: from.clone() })
+    }
+
+    fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Arc<Rule> {
+        match self.previous.map(|previous| &previous.egress_rule) {
+            Some(old) if old.settings == *settings => old.clone(),
+            _ => {
+                let budget = Arc::new(Budget::new(settings.retry.budget));
+                Arc::new(default_rule(&Arc::default(), settings, None, budget))
+            }
+        }
+    }
+}
+
+/// A rule without route: everything to one backend, or to none.
+fn default_rule(
+    service: &Arc<str>,
+    settings: &Arc<TrafficSettings>,
+    backend: Option<&Arc<Backend>>,
+    budget: Arc<Budget>,
+) -> Rule {
+    let backends: Box<[_]> = backend
+        .into_iter()
+        .map(|backend| WeightedBackend {
+            weight: 1,
+            target: Ok(backend.clone()),
+            request_headers: Box::default(),
+            response_headers: Box::default(),
+        })
+        .collect();
+    Rule {
+        id: None,
+        service: service.clone(),
+        route: Arc::default(),
+        origin: None,
+        settings: settings.clone(),
+        request_headers: Box::default(),
+        response_headers: Box::default(),
+        total_weight: backends.len() as u64,
+        backends,
+        budget,
+    }
+}
+
+fn outbound(
+    snapshot: &Snapshot,
+    key: ListenerKey,
+    from: &model::OutboundListener,
+) -> Result<Outbound, BuildError> {
+    let target = match &from.service {
+        None => OutboundTarget::ByAuthority,
+        Some(name) => OutboundTarget::Pinned(
+            snapshot.port(name).cloned().ok_or_else(|| BuildError::UnknownService(name.clone()))?,
+        ),
+    };
+    Ok(Outbound { key, target, source: from.clone() })
+}
+
+/// Gives every listener its key.
+fn keyed<F, T>(
+    listeners: &[F],
+    bind: impl Fn(&F) -> SocketAddr,
+    mut build: impl FnMut(ListenerKey, &F) -> Result<T, BuildError>,
+) -> Result<Box<[T]>, BuildError> {
+    listeners
+        .iter()
+        .enumerate()
+        .map(|(index, listener)| {
+            let before = listeners[..index].iter().filter(|other| bind(other) == bind(listener)).count();
+            build(ListenerKey { bind: bind(listener), nth: before as u16 }, listener)
+        })
+        .collect()
+}
+
+/// The look-up maps.
+fn index(snapshot: &mut Snapshot, endpoints: &[Arc<model::Endpoints>]) {
+    let mut hosts = foldhash::HashMap::default();
+    let mut cluster_ips = foldhash::HashMap::default();
+    for service in &snapshot.services {
+        for host in &service.source.hosts {
+            hosts.entry(host.clone()).or_insert_with(|| service.clone());
+        }
+        for (ip, port) in
+            service.source.cluster_ips.iter().flat_map(|ip| service.ports.iter().map(move |port| (*ip, port)))
+        {
+            cluster_ips.entry(SocketAddr::new(ip, port.name.port)).or_insert_with(|| port.clone());
+        }
+    }
+    let mut endpoint_addresses = foldhash::HashMap::default();
+    for (port, endpoint) in endpoints
+        .iter()
+        .filter_map(|of| Some((snapshot.port(&of.service)?, of)))
+        .flat_map(|(port, of)| of.endpoints.iter().map(move |endpoint| (port, endpoint)))
+    {
+        if let EndpointAddress::Ip(address) = endpoint.address {
+            endpoint_addresses.entry(address).or_insert_with(|| port.clone());
+        }
+    }
+    snapshot.hosts = hosts;
+    snapshot.cluster_ips = cluster_ips;
+    snapshot.endpoint_addresses = endpoint_addresses;
+}
+
+/// Hands every cell its endpoints; a port without any gets none.
+fn fill(snapshot: &Snapshot, endpoints: &[Arc<model::Endpoints>]) {
+    let listed: foldhash::HashMap<&ServicePort, &model::Endpoints> =
+        endpoints.iter().map(|of| (&of.service, &**of)).collect();
+    for port in snapshot.ports() {
+        let endpoints = listed.get(&port.name).map_or(&[][..], |of| &of.endpoints);
+        port.backend.endpoints.replace(endpoints);
+    }
+}
+
+fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildError> {
+    from.iter().map(Modifier::compile).collect()
+}
+
+/// The old value where nothing changed.
+fn share<T: Clone + PartialEq>(old: Option<&Arc<T>>, new: &T) -> Arc<T> {
+    match old {
+        Some(old) if **old == *new => old.clone(),
+        _ => Arc::new(new.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! State that outlives a reload, by key. It moves here and nowhere else.
+//!
+//! Endpoint cells (with the load of every endpoint) by Service port or app address, and retry budgets by Service port and
+//! rule. What a new policy no longer names goes with the last request that uses it.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use outrigger_config::model::{RetryBudget, RuleId, ServicePort};
+
+use super::snapshot::{Backend, Rule, Snapshot};
+use crate::{balance::EndpointCell, policy::budget::Budget};
+
+/// What the last snapshot leaves to the next.
+#[derive(Default)]
+pub(super) struct Carry<'a> {
+    backends: foldhash::HashMap<&'a ServicePort, &'a Arc<Backend>>,
+    apps: foldhash::HashMap<SocketAddr, &'a Arc<Backend>>,
+    budgets: foldhash::HashMap<&'a ServicePort, &'a Arc<Budget>>,
+    rule_budgets: foldhash::HashMap<(&'a ServicePort, &'a RuleId), &'a Arc<Budget>>,
+}
+
+impl<'a> Carry<'a> {
+    pub(super) fn from(snapshot: &'a Snapshot) -> Self {
+        let mut carry = Self::default();
+        for port in snapshot.ports() {
+            carry.backends.insert(&port.name, &port.backend);
+            carry.budgets.insert(&port.name, &port.default_rule.budget);
+            for rule in port.routes.iter().flat_map(|routes| routes.rules()) {
+                if let Some(id) = &rule.id {
+                    carry.rule_budgets.insert((&port.name, id), &rule.budget);
+                }
+            }
+        }
+        for listener in &snapshot.inbound {
+            if let Some(backend) = app_backend(&listener.rule) {
+                carry.apps.insert(listener.source.app, backend);
+            }
+        }
+        carry
+    }
+
+    /// The last backend of a Service port.
+    pub(super) fn backend(&self, port: &ServicePort) -> Option<&'a Arc<Backend>> {
+        self.backends.get(port).copied()
+    }
+
+    /// The endpoint cell of an app.
+    pub(super) fn app(&self, address: SocketAddr) -> Arc<EndpointCell> {
+        match self.apps.get(&address) {
+            Some(backend) => backend.endpoints.clone(),
+            None => Arc::new(EndpointCell::fixed(address)),
+        }
+    }
+
+    /// The budget of a Service port. One whose configuration changed starts anew.
+    pub(super) fn budget(&self, port: &ServicePort, config: &RetryBudget) -> Arc<Budget> {
+        keep_or_new(self.budgets.get(port).copied(), config)
+    }
+
+    /// The budget of a rule that has one of its own.
+    pub(super) fn rule_budget(&self, port: &ServicePort, rule: &RuleId, config: &RetryBudget) -> Arc<Budget> {
+        keep_or_new(self.rule_budgets.get(&(port, rule)).copied(), config)
+    }
+}
+
+fn keep_or_new(old: Option<&Arc<Budget>>, config: &RetryBudget) -> Arc<Budget> {
+    match old {
+        Some(old) if old.config() == config => old.clone(),
+        _ => Arc::new(Budget::new(*config)),
+    }
+}
+
+fn app_backend(rule: &Rule) -> Option<&Arc<Backend>> {
+    rule.backends.first()?.target.as_ref().ok()
+}

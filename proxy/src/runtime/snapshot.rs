@@ -1,0 +1,249 @@
+//! The snapshot: everything that requests read of one policy, immutable and compiled.
+//!
+//! What did not change since the last snapshot is the same `Arc` as there. Live things hang on it by `Arc` too, and are
+//! no part of it: endpoint cells and retry budgets outlive it. A backend points at the endpoints of a Service port and
+//! never at its routes, so there are no cycles. `build.rs` makes it; nothing else does.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use outrigger_config::model::{
+    self, AppProtocol, InboundProtocol, MeshConfig, ObjectName, Origin, RuleId, ServicePort, TrafficSettings,
+};
+
+use crate::{
+    balance::EndpointCell,
+    policy::budget::Budget,
+    route::{Modifier, RouteTable},
+};
+
+/// Names a listener across snapshots: the address that policy binds, and the how manieth of those with that address it
+/// is, since several may ask for any free port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerKey {
+    /// The address as policy has it; port 0 is not replaced by the one that was given.
+    pub bind: SocketAddr,
+    /// From 0, in the order of the policy.
+    pub nth: u16,
+}
+
+/// One policy, whole.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// 1 for the first, then one more each.
+    pub generation: u64,
+    /// Mesh-wide settings.
+    pub mesh: Arc<MeshConfig>,
+    /// What it was built for.
+    pub workload: Arc<model::Workload>,
+    /// Every destination, sorted by name.
+    pub services: Box<[Arc<Service>]>,
+    /// Listeners in front of the app.
+    pub inbound: Box<[Arc<Inbound>]>,
+    /// Listeners for the app's calls.
+    pub outbound: Box<[Outbound]>,
+    /// Counts and settings of requests that mean no Service.
+    pub egress_rule: Arc<Rule>,
+    pub(super) hosts: foldhash::HashMap<Arc<str>, Arc<Service>>,
+    pub(super) cluster_ips: foldhash::HashMap<SocketAddr, Arc<Port>>,
+    pub(super) endpoint_addresses: foldhash::HashMap<SocketAddr, Arc<Port>>,
+}
+
+impl Snapshot {
+    /// The inbound listener of this name.
+    pub fn inbound(&self, key: ListenerKey) -> Option<&Arc<Inbound>> {
+        self.inbound.iter().find(|listener| listener.key == key)
+    }
+
+    /// The outbound listener of this name.
+    pub fn outbound(&self, key: ListenerKey) -> Option<&Outbound> {
+        self.outbound.iter().find(|listener| listener.key == key)
+    }
+
+    /// The Service that answers to a host, written as [`crate::decide::Head::host`] is.
+    pub fn by_host(&self, host: &str) -> Option<&Arc<Service>> {
+        self.hosts.get(host)
+    }
+
+    /// The Service port with this cluster IP and port.
+    pub fn by_cluster_ip(&self, address: SocketAddr) -> Option<&Arc<Port>> {
+        self.cluster_ips.get(&address)
+    }
+
+    /// The first Service port, by name, that policy lists this endpoint address for. Addresses that names resolve to
+    /// are not known here: a name's address may be shared by many hosts.
+    pub fn by_endpoint(&self, address: SocketAddr) -> Option<&Arc<Port>> {
+        self.endpoint_addresses.get(&address)
+    }
+
+    /// The Service of this name.
+    pub fn service(&self, name: &ObjectName) -> Option<&Arc<Service>> {
+        let at = self.services.binary_search_by(|service| service.source.name.cmp(name)).ok()?;
+        self.services.get(at)
+    }
+
+    /// The Service port of this name.
+    pub fn port(&self, name: &ServicePort) -> Option<&Arc<Port>> {
+        self.service(&name.service)?.port(name.port)
+    }
+
+    /// Every Service port.
+    pub fn ports(&self) -> impl Iterator<Item = &Arc<Port>> {
+        self.services.iter().flat_map(|service| &service.ports)
+    }
+}
+
+/// A destination.
+#[derive(Debug)]
+pub struct Service {
+    /// Its ports, sorted by number.
+    pub ports: Box<[Arc<Port>]>,
+    /// What it was built from.
+    pub source: Arc<model::Destination>,
+}
+
+impl Service {
+    /// The port of this number.
+    pub fn port(&self, number: u16) -> Option<&Arc<Port>> {
+        self.ports.iter().find(|port| port.name.port == number)
+    }
+}
+
+/// One port of a destination.
+#[derive(Debug)]
+pub struct Port {
+    /// `namespace/name:port`.
+    pub name: ServicePort,
+    /// Its own endpoints.
+    pub backend: Arc<Backend>,
+    /// `None`: no route is attached and `default_rule` holds.
+    pub routes: Option<RouteTable>,
+    /// Sends to the port's own endpoints with the Service's settings. Requests that no route matches are counted here.
+    pub default_rule: Arc<Rule>,
+}
+
+/// Endpoints, and how to talk to them: what a backendRef points at.
+#[derive(Debug)]
+pub struct Backend {
+    /// Whose endpoints they are; `None`: the app behind an inbound listener.
+    pub service: Option<ServicePort>,
+    /// The name in logs and metrics: `namespace/name:port`.
+    pub label: Arc<str>,
+    /// What the endpoints speak.
+    pub protocol: UpstreamProtocol,
+    /// The settings of this Service port; how to balance is always taken from here.
+    pub settings: Arc<TrafficSettings>,
+    /// The live endpoints.
+    pub endpoints: Arc<EndpointCell>,
+}
+
+/// What an endpoint speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamProtocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+    /// The version that the caller spoke.
+    AsCaller,
+}
+
+impl From<AppProtocol> for UpstreamProtocol {
+    fn from(protocol: AppProtocol) -> Self {
+        match protocol {
+            AppProtocol::Http1 => Self::Http1,
+            AppProtocol::Http2 | AppProtocol::Grpc => Self::Http2,
+        }
+    }
+}
+
+impl From<InboundProtocol> for UpstreamProtocol {
+    fn from(protocol: InboundProtocol) -> Self {
+        match protocol {
+            InboundProtocol::Auto => Self::AsCaller,
+            InboundProtocol::Http1 => Self::Http1,
+            InboundProtocol::Http2 | InboundProtocol::Grpc => Self::Http2,
+        }
+    }
+}
+
+/// A rule: of a route, or the default of a Service port, of an inbound listener or of egress.
+#[derive(Debug)]
+pub struct Rule {
+    /// The route rule; `None`: a default.
+    pub id: Option<RuleId>,
+    /// The Service that requests of this rule are counted under, `namespace/name:port`; empty for egress and for an
+    /// inbound listener without Service.
+    pub service: Arc<str>,
+    /// `namespace/name/rule`; empty for a default.
+    pub route: Arc<str>,
+    /// Where a route rule stands.
+    pub origin: Option<Origin>,
+    /// Settings of its requests.
+    pub settings: Arc<TrafficSettings>,
+    /// Changes to the request.
+    pub request_headers: Box<[Modifier]>,
+    /// Changes to the answer.
+    pub response_headers: Box<[Modifier]>,
+    /// Backends with their shares.
+    pub backends: Box<[WeightedBackend]>,
+    /// Sum of the weights.
+    pub total_weight: u64,
+    /// What its requests may spend on repeats. Rules share that of their Service port, unless they have their own.
+    pub(crate) budget: Arc<Budget>,
+}
+
+impl Rule {
+    /// Counts a request's first try into the retry budget.
+    pub fn deposit(&self, now: Instant) {
+        self.budget.deposit(now);
+    }
+
+    /// Takes one repeat out of the retry budget; `false`: it is spent.
+    pub fn withdraw(&self, now: Instant) -> bool {
+        self.budget.withdraw(now)
+    }
+}
+
+/// One backend of a rule.
+#[derive(Debug)]
+pub struct WeightedBackend {
+    /// Its share of `Rule::total_weight`.
+    pub weight: u32,
+    /// The backend, or why there is none: then its share is answered 500.
+    pub target: Result<Arc<Backend>, Arc<str>>,
+    /// Changes to the request, after the rule's.
+    pub request_headers: Box<[Modifier]>,
+    /// Changes to the answer, before the rule's.
+    pub response_headers: Box<[Modifier]>,
+}
+
+/// A listener in front of the app.
+#[derive(Debug)]
+pub struct Inbound {
+    /// Its name across snapshots.
+    pub key: ListenerKey,
+    /// Where the app listens, what it speaks, and the settings that a callee enforces.
+    pub rule: Arc<Rule>,
+    /// What it was built from.
+    pub source: model::InboundListener,
+}
+
+/// A listener for the app's calls.
+#[derive(Debug)]
+pub struct Outbound {
+    /// Its name across snapshots.
+    pub key: ListenerKey,
+    /// Where its requests go.
+    pub target: OutboundTarget,
+    /// What it was built from.
+    pub source: model::OutboundListener,
+}
+
+/// Where the requests of an outbound listener go.
+#[derive(Debug)]
+pub enum OutboundTarget {
+    /// Original destination and authority decide.
+    ByAuthority,
+    /// All to this Service port.
+    Pinned(Arc<Port>),
+}

@@ -1,0 +1,70 @@
+//! The current snapshot, and each worker's hold on it.
+//!
+//! A worker compares one version number per request and takes the new snapshot only when it has changed, so that a
+//! request touches no reference count that workers share. An idle worker keeps the last one it used: at most one old
+//! snapshot per worker, whose unchanged parts are those of the current one.
+
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+
+use super::snapshot::Snapshot;
+
+/// Holds the current snapshot.
+#[derive(Debug)]
+pub struct Store {
+    current: ArcSwap<Snapshot>,
+    version: AtomicU64,
+}
+
+impl Store {
+    /// Starts with a snapshot: there is no state without policy.
+    pub fn new(first: Snapshot) -> Self {
+        Self { version: AtomicU64::new(0), current: ArcSwap::from_pointee(first) }
+    }
+
+    /// Makes `snapshot` the current one, for every request that is decided from now on.
+    pub fn publish(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+        self.version.fetch_add(1, Ordering::Release);
+    }
+
+    /// The current snapshot; for everything but requests.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+}
+
+/// One worker's hold on the current snapshot.
+#[derive(Debug)]
+pub struct SnapshotCache {
+    store: Arc<Store>,
+    held: RefCell<(u64, Rc<Arc<Snapshot>>)>,
+}
+
+impl SnapshotCache {
+    /// A hold for the worker that calls this.
+    pub fn new(store: Arc<Store>) -> Self {
+        let version = store.version.load(Ordering::Acquire);
+        let held = RefCell::new((version, Rc::new(store.load())));
+        Self { store, held }
+    }
+
+    /// The current snapshot. Load it once per request: two loads may differ.
+    pub fn load(&self) -> Rc<Arc<Snapshot>> {
+        // The version is read first: a snapshot that is published in between is taken now or at the next load.
+        let version = self.store.version.load(Ordering::Acquire);
+        let mut held = self.held.borrow_mut();
+        if held.0 != version {
+            *held = (version, Rc::new(self.store.load()));
+        }
+        held.1.clone()
+    }
+}
