@@ -27,16 +27,6 @@ use crate::{
 };
 use resolve::Meaning;
 
-/// Where a request came in. Listeners go by key and not by index: a connection may outlive the snapshot that its
-/// listener came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// A request to the app.
-    Inbound(ListenerKey),
-    /// A request of the app.
-    Outbound(ListenerKey),
-}
-
 /// The head of a request after the strict check.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
@@ -46,9 +36,9 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// The query, without `?`, still percent-encoded.
     pub query: Option<&'a str>,
-    /// The authority's host: lower-cased, without trailing dot; an IPv6 address without brackets.
+    /// The authority's host: lower-cased, without trailing dot; an IPv6 address has its brackets.
     pub host: &'a str,
-    /// The authority's port; `None` where none was written or it was the default one.
+    /// The authority's port; `None` where none was written.
     pub port: Option<u16>,
     /// The header fields.
     pub headers: &'a HeaderMap,
@@ -144,9 +134,10 @@ impl Forward {
 }
 
 impl Direct {
-    /// The backend whose endpoint was dialled; `None` for an authority that no Service names.
-    pub fn backend(&self) -> Option<&Arc<Backend>> {
-        self.rule.backends.first().and_then(|backend| backend.target.as_ref().ok())
+    /// The backend whose endpoint was dialled; that of egress, which lists no endpoints, for an authority.
+    pub fn backend(&self) -> &Arc<Backend> {
+        // Only default rules are direct, and they have exactly one backend.
+        self.rule.backends[0].target.as_ref().expect("the backend of a default rule exists")
     }
 }
 
@@ -161,15 +152,15 @@ impl Decision {
     }
 }
 
-/// Decides one request. The recorder hears every step; [`Silent`] costs nothing.
+/// Decides one request that came in by `listener`. The recorder hears every step; [`Silent`] costs nothing.
 pub fn decide<R: Recorder>(
     snapshot: &Snapshot,
-    side: Side,
+    listener: ListenerKey,
     head: &Head<'_>,
     facts: &Facts,
     recorder: &mut R,
 ) -> Decision {
-    match resolve::resolve(snapshot, side, head, facts, recorder) {
+    match resolve::resolve(snapshot, listener, head, facts, recorder) {
         Meaning::App(rule) => forward(rule, facts, recorder),
         Meaning::Port(port) => match route(port, head, recorder) {
             Some(rule) => forward(rule, facts, recorder),

@@ -8,4 +8,4 @@ pub mod status;
 mod store;
 
 pub use build::{BuildError, build};
-pub use store::{SnapshotCache, Store};
+pub use store::{Pinned, SnapshotCache, Store};

@@ -8,10 +8,11 @@ use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::Egress;
 
-use super::{Facts, Head, Recorder, Resolution, Side};
+use super::{Facts, Head, Recorder, Resolution};
 use crate::{
+    ctx::Side,
     error::Failure,
-    runtime::snapshot::{OutboundTarget, Port, Rule, Service, Snapshot},
+    runtime::snapshot::{ListenerKey, OutboundTarget, Port, Rule, Service, Snapshot},
 };
 
 /// What a request means.
@@ -33,21 +34,16 @@ pub(super) enum Meaning<'a> {
 
 pub(super) fn resolve<'a, R: Recorder>(
     snapshot: &'a Snapshot,
-    side: Side,
+    key: ListenerKey,
     head: &Head<'_>,
     facts: &Facts,
     recorder: &mut R,
 ) -> Meaning<'a> {
-    let key = match side {
-        Side::Inbound(key) => match snapshot.inbound(key) {
-            Some(listener) => {
-                recorder.resolved(Resolution::Inbound);
-                return Meaning::App(&listener.rule);
-            }
-            None => return no_listener(recorder),
-        },
-        Side::Outbound(key) => key,
-    };
+    if key.side == Side::Inbound {
+        let Some(listener) = snapshot.inbound(key) else { return no_listener(recorder) };
+        recorder.resolved(Resolution::Inbound);
+        return Meaning::App(&listener.rule);
+    }
     match snapshot.outbound(key).map(|listener| &listener.target) {
         Some(OutboundTarget::Pinned(port)) => {
             recorder.resolved(Resolution::Pinned(&port.name));

@@ -159,10 +159,7 @@ impl RouteTable {
 }
 
 /// The sort key of precedence, most important first. The path's text only keeps equal paths together.
-fn order(
-    candidate: &Candidate,
-    rank: u32,
-) -> (u8, Reverse<usize>, &str, Reverse<(bool, usize, usize)>, u32, u32) {
+fn order(candidate: &Candidate, rank: u32) -> impl Ord {
     // The pattern's own length is that of the wrapped one but for a constant.
     let (class, length, text) = match &candidate.path {
         Path::Exact(path) => (0, path.chars().count(), &**path),

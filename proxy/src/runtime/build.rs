@@ -19,8 +19,10 @@ use super::{
     },
 };
 use crate::{
+    ctx::Side,
     policy::budget::Budget,
     route::{Modifier, RouteTable, matcher::Regexes},
+    telemetry::metrics::Metrics,
 };
 
 /// Why resources make no snapshot. All of it is checked when policy files are read: this is for other sources.
@@ -49,9 +51,17 @@ pub enum BuildError {
 }
 
 /// Builds the snapshot after `previous`, or the first one.
-pub fn build(resources: &Resources, previous: Option<&Snapshot>) -> Result<Snapshot, BuildError> {
+///
+/// # Errors
+/// The first thing that cannot be compiled. Nothing has changed then.
+pub fn build(
+    resources: &Resources,
+    previous: Option<&Snapshot>,
+    metrics: &Metrics,
+) -> Result<Snapshot, BuildError> {
     let mut builder = Builder {
         previous,
+        metrics,
         carry: previous.map(Carry::from).unwrap_or_default(),
         backends: foldhash::HashMap::default(),
         regexes: Regexes::default(),
@@ -66,15 +76,20 @@ pub fn build(resources: &Resources, previous: Option<&Snapshot>) -> Result<Snaps
         mesh: share(previous.map(|previous| &previous.mesh), &resources.mesh),
         workload: share(previous.map(|previous| &previous.workload), workload),
         services: services.into(),
-        inbound: keyed(&workload.inbound, |from| from.bind, |key, from| Ok(builder.inbound(key, from)))?,
+        inbound: keys(Side::Inbound, workload.inbound.iter().map(|from| from.bind))
+            .zip(&workload.inbound)
+            .map(|(key, from)| builder.inbound(key, from))
+            .collect(),
         outbound: Box::default(),
         egress_rule: builder.egress_rule(&resources.mesh.defaults),
         hosts: foldhash::HashMap::default(),
         cluster_ips: foldhash::HashMap::default(),
         endpoint_addresses: foldhash::HashMap::default(),
     };
-    snapshot.outbound =
-        keyed(&workload.outbound, |from| from.bind, |key, from| outbound(&snapshot, key, from))?;
+    snapshot.outbound = keys(Side::Outbound, workload.outbound.iter().map(|from| from.bind))
+        .zip(&workload.outbound)
+        .map(|(key, from)| outbound(&snapshot, key, from))
+        .collect::<Result<_, _>>()?;
     index(&mut snapshot, &resources.endpoints);
     fill(&snapshot, &resources.endpoints);
     Ok(snapshot)
@@ -82,6 +97,7 @@ pub fn build(resources: &Resources, previous: Option<&Snapshot>) -> Result<Snaps
 
 struct Builder<'a> {
     previous: Option<&'a Snapshot>,
+    metrics: &'a Metrics,
     carry: Carry<'a>,
     backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
     regexes: Regexes,
@@ -110,6 +126,7 @@ impl Builder<'_> {
         match old {
             Some(old) if old.protocol == protocol && old.settings == *settings => old.clone(),
             _ => Arc::new(Backend {
+                metrics: self.metrics.backend(&name.to_string()),
                 label: name.to_string().into(),
                 service: Some(name.clone()),
                 protocol,
@@ -156,7 +173,7 @@ impl Builder<'_> {
             None => return Err(BuildError::UnknownService(name)),
         };
         let budget = self.carry.budget(&name, &from.settings.retry.budget);
-        let default_rule = Arc::new(default_rule(&backend.label, &from.settings, Some(&backend), budget));
+        let default_rule = self.default_rule(Side::Outbound, &backend, Some(budget));
         let routes = match &from.routes {
             None => None,
             Some(rules) => {
@@ -177,10 +194,12 @@ impl Builder<'_> {
             same if same == default.budget.config() => default.budget.clone(),
             own => self.carry.rule_budget(port, &from.id, own),
         };
+        let route: Arc<str> = from.id.to_string().into();
         Ok(Arc::new(Rule {
             id: Some(from.id.clone()),
+            metrics: self.metrics.route(Side::Outbound, &default.service, &route),
             service: default.service.clone(),
-            route: from.id.to_string().into(),
+            route,
             origin: Some(from.origin.clone()),
             settings: from.settings.clone(),
             request_headers: modifiers(&from.request_headers)?,
@@ -213,57 +232,52 @@ impl Builder<'_> {
         {
             return old.clone();
         }
-        let label: Arc<str> = from.service.as_ref().map(ToString::to_string).unwrap_or_default().into();
+        let label = from.service.as_ref().map_or_else(|| "app".into(), ServicePort::to_string);
         let backend = Arc::new(Backend {
             service: None,
-            label: label.clone(),
+            metrics: self.metrics.backend(&label),
+            label: label.into(),
             protocol: from.protocol.into(),
             settings: from.settings.clone(),
             endpoints: self.carry.app(from.app),
         });
-        let budget = Arc::new(Budget::new(from.settings.retry.budget));
-        let rule = Arc::new(default_rule(&label, &from.settings, Some(&backend), budget));
+        let rule = self.default_rule(Side::Inbound, &backend, None);
         Arc::new(Inbound { key, rule, source: from.clone() })
     }
 
     fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Arc<Rule> {
-        match self.previous.map(|previous| &previous.egress_rule) {
-            Some(old) if old.settings == *settings => old.clone(),
-            _ => {
-                let budget = Arc::new(Budget::new(settings.retry.budget));
-                Arc::new(default_rule(&Arc::default(), settings, None, budget))
-            }
+        if let Some(previous) = self.previous
+            && previous.egress_rule.settings == *settings
+        {
+            return previous.egress_rule.clone();
         }
+        let backend = Arc::new(Backend {
+            service: None,
+            label: "egress".into(),
+            protocol: UpstreamProtocol::AsCaller,
+            settings: settings.clone(),
+            endpoints: Arc::default(),
+            metrics: self.metrics.backend("egress"),
+        });
+        self.default_rule(Side::Outbound, &backend, None)
     }
-}
 
-/// A rule without route: everything to one backend, or to none.
-fn default_rule(
-    service: &Arc<str>,
-    settings: &Arc<TrafficSettings>,
-    backend: Option<&Arc<Backend>>,
-    budget: Arc<Budget>,
-) -> Rule {
-    let backends: Box<[_]> = backend
-        .into_iter()
-        .map(|backend| WeightedBackend {
-            weight: 1,
-            target: Ok(backend.clone()),
+    /// A rule without route: everything to one backend, with the backend's own settings.
+    fn default_rule(&self, side: Side, backend: &Arc<Backend>, budget: Option<Arc<Budget>>) -> Arc<Rule> {
+        let settings = &backend.settings;
+        Arc::new(Rule {
+            id: None,
+            service: backend.label.clone(),
+            route: "default".into(),
+            origin: None,
+            settings: settings.clone(),
             request_headers: Box::default(),
             response_headers: Box::default(),
+            backends: [WeightedBackend::whole(backend)].into(),
+            total_weight: 1,
+            budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),
+            metrics: self.metrics.route(side, &backend.label, "default"),
         })
-        .collect();
-    Rule {
-        id: None,
-        service: service.clone(),
-        route: Arc::default(),
-        origin: None,
-        settings: settings.clone(),
-        request_headers: Box::default(),
-        response_headers: Box::default(),
-        total_weight: backends.len() as u64,
-        backends,
-        budget,
     }
 }
 
@@ -281,20 +295,14 @@ fn outbound(
     Ok(Outbound { key, target, source: from.clone() })
 }
 
-/// Gives every listener its key.
-fn keyed<F, T>(
-    listeners: &[F],
-    bind: impl Fn(&F) -> SocketAddr,
-    mut build: impl FnMut(ListenerKey, &F) -> Result<T, BuildError>,
-) -> Result<Box<[T]>, BuildError> {
-    listeners
-        .iter()
-        .enumerate()
-        .map(|(index, listener)| {
-            let before = listeners[..index].iter().filter(|other| bind(other) == bind(listener)).count();
-            build(ListenerKey { bind: bind(listener), nth: before as u16 }, listener)
-        })
-        .collect()
+/// The key of each listener, by the addresses that they bind.
+fn keys(side: Side, binds: impl Iterator<Item = SocketAddr>) -> impl Iterator<Item = ListenerKey> {
+    let mut seen = foldhash::HashMap::<SocketAddr, u16>::default();
+    binds.map(move |bind| {
+        let nth = seen.entry(bind).or_default();
+        *nth += 1;
+        ListenerKey { side, bind, nth: *nth - 1 }
+    })
 }
 
 /// The look-up maps.

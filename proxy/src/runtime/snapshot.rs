@@ -12,14 +12,18 @@ use outrigger_config::model::{
 
 use crate::{
     balance::EndpointCell,
+    ctx::Side,
     policy::budget::Budget,
     route::{Modifier, RouteTable},
+    telemetry::metrics::{BackendMetrics, RouteMetrics},
 };
 
-/// Names a listener across snapshots: the address that policy binds, and the how manieth of those with that address it
+/// Names a listener across snapshots, since a connection may outlive the one it came in under: the address that policy binds, and the how manieth of those with that address it
 /// is, since several may ask for any free port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerKey {
+    /// Which way its requests go.
+    pub side: Side,
     /// The address as policy has it; port 0 is not replaced by the one that was given.
     pub bind: SocketAddr,
     /// From 0, in the order of the policy.
@@ -124,9 +128,9 @@ pub struct Port {
 /// Endpoints, and how to talk to them: what a backendRef points at.
 #[derive(Debug)]
 pub struct Backend {
-    /// Whose endpoints they are; `None`: the app behind an inbound listener.
+    /// Whose endpoints they are; `None`: the app behind an inbound listener, or whatever stands outside.
     pub service: Option<ServicePort>,
-    /// The name in logs and metrics: `namespace/name:port`.
+    /// The name in logs and metrics: `namespace/name:port`, or `app`, or `egress`.
     pub label: Arc<str>,
     /// What the endpoints speak.
     pub protocol: UpstreamProtocol,
@@ -134,6 +138,8 @@ pub struct Backend {
     pub settings: Arc<TrafficSettings>,
     /// The live endpoints.
     pub endpoints: Arc<EndpointCell>,
+    /// What attempts are counted on.
+    pub metrics: Arc<BackendMetrics>,
 }
 
 /// What an endpoint speaks.
@@ -171,10 +177,10 @@ impl From<InboundProtocol> for UpstreamProtocol {
 pub struct Rule {
     /// The route rule; `None`: a default.
     pub id: Option<RuleId>,
-    /// The Service that requests of this rule are counted under, `namespace/name:port`; empty for egress and for an
-    /// inbound listener without Service.
+    /// What requests of this rule are counted under: `namespace/name:port`, `app` for an inbound listener without Service,
+    /// `egress` for what means no Service.
     pub service: Arc<str>,
-    /// `namespace/name/rule`; empty for a default.
+    /// `namespace/name/rule`, or `default`.
     pub route: Arc<str>,
     /// Where a route rule stands.
     pub origin: Option<Origin>,
@@ -190,6 +196,8 @@ pub struct Rule {
     pub total_weight: u64,
     /// What its requests may spend on repeats. Rules share that of their Service port, unless they have their own.
     pub(crate) budget: Arc<Budget>,
+    /// What requests are counted on.
+    pub metrics: Arc<RouteMetrics>,
 }
 
 impl Rule {
@@ -215,6 +223,18 @@ pub struct WeightedBackend {
     pub request_headers: Box<[Modifier]>,
     /// Changes to the answer, before the rule's.
     pub response_headers: Box<[Modifier]>,
+}
+
+impl WeightedBackend {
+    /// The only backend of a default rule.
+    pub(super) fn whole(backend: &Arc<Backend>) -> Self {
+        Self {
+            weight: 1,
+            target: Ok(backend.clone()),
+            request_headers: Box::default(),
+            response_headers: Box::default(),
+        }
+    }
 }
 
 /// A listener in front of the app.

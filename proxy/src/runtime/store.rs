@@ -6,6 +6,7 @@
 
 use std::{
     cell::RefCell,
+    ops::Deref,
     rc::Rc,
     sync::{
         Arc,
@@ -42,28 +43,40 @@ impl Store {
     }
 }
 
+/// A snapshot that one worker holds: shared within the worker by a count that is not atomic.
+#[derive(Debug)]
+pub struct Pinned(Arc<Snapshot>);
+
+impl Deref for Pinned {
+    type Target = Snapshot;
+
+    fn deref(&self) -> &Snapshot {
+        &self.0
+    }
+}
+
 /// One worker's hold on the current snapshot.
 #[derive(Debug)]
 pub struct SnapshotCache {
     store: Arc<Store>,
-    held: RefCell<(u64, Rc<Arc<Snapshot>>)>,
+    held: RefCell<(u64, Rc<Pinned>)>,
 }
 
 impl SnapshotCache {
     /// A hold for the worker that calls this.
     pub fn new(store: Arc<Store>) -> Self {
         let version = store.version.load(Ordering::Acquire);
-        let held = RefCell::new((version, Rc::new(store.load())));
+        let held = RefCell::new((version, Rc::new(Pinned(store.load()))));
         Self { store, held }
     }
 
     /// The current snapshot. Load it once per request: two loads may differ.
-    pub fn load(&self) -> Rc<Arc<Snapshot>> {
+    pub fn load(&self) -> Rc<Pinned> {
         // The version is read first: a snapshot that is published in between is taken now or at the next load.
         let version = self.store.version.load(Ordering::Acquire);
         let mut held = self.held.borrow_mut();
         if held.0 != version {
-            *held = (version, Rc::new(self.store.load()));
+            *held = (version, Rc::new(Pinned(self.store.load())));
         }
         held.1.clone()
     }
