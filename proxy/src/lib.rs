@@ -3,14 +3,25 @@
 //! Read `inbound.rs` and `outbound.rs` first: they are the tables of contents of a request's way.
 
 pub mod admin;
+pub mod app;
 pub mod balance;
 pub mod ctx;
 pub mod decide;
+pub mod drain;
 pub mod error;
 pub mod fuzzing;
 pub mod listen;
-mod policy;
 pub mod request;
 pub mod route;
 pub mod runtime;
 pub mod telemetry;
+
+mod body;
+mod bootstrap;
+mod egress;
+mod exchange;
+mod inbound;
+mod outbound;
+mod policy;
+mod upstream;
+mod worker;

@@ -1,5 +1,30 @@
-//! The downstream side of a connection: what it speaks, how long its heads may take, and the answers made here.
+//! The downstream side of a connection: accept, what it speaks, how long its heads may take, HTTP, and the answers made
+//! here.
 
 pub mod answer;
 pub mod detect;
 pub mod header_watch;
+
+pub(crate) mod accept;
+pub(crate) mod connection;
+pub(crate) mod http;
+pub(crate) mod own;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use crate::{ctx::Side, runtime::snapshot::ListenerKey, telemetry::metrics::ListenerMetrics};
+
+/// One listening address.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    /// Which way its requests go.
+    pub(crate) side: Side,
+    /// Its name across reloads.
+    pub(crate) key: ListenerKey,
+    /// The address that it got.
+    pub(crate) bound: SocketAddr,
+    /// The same for logs.
+    pub(crate) label: Box<str>,
+    /// Its counters.
+    pub(crate) metrics: Arc<ListenerMetrics>,
+}

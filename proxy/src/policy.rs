@@ -1,3 +1,113 @@
-//! The policy stages that act on a decision, and their pure cores.
+//! The policy stages of one request, in their order. Each is one file, named with the word that the YAML has.
 
+pub(crate) mod attempts;
 pub(crate) mod budget;
+pub(crate) mod deadline;
+pub(crate) mod headers;
+pub(crate) mod replay;
+pub(crate) mod retry;
+pub(crate) mod target;
+
+use std::sync::Arc;
+
+use http::{Response, request::Parts};
+use hyper::body::Incoming;
+use outrigger_config::model::Limits;
+
+use crate::{
+    body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE},
+    decide::{Direct, Forward},
+    exchange::Exchange,
+    policy::{attempts::Attempts, deadline::Deadline, target::Target},
+    request::strict::Checked,
+    runtime::snapshot::Rule,
+};
+
+/// What was decided for one request; it holds for all of its attempts.
+#[derive(Debug)]
+pub(crate) struct Pinned<'a> {
+    /// Settings and budget.
+    pub(crate) rule: &'a Arc<Rule>,
+    /// Where it goes.
+    pub(crate) target: Target,
+    /// Header changes; a direct request has none.
+    pub(crate) forward: Option<&'a Forward>,
+    /// The app stands behind this proxy: whoever called does the repeating.
+    pub(crate) last_hop: bool,
+    /// Drives its random choices.
+    pub(crate) dice: u64,
+}
+
+impl<'a> Pinned<'a> {
+    /// A request to a backend.
+    pub(crate) fn forward(forward: &'a Forward, dice: u64) -> Self {
+        let target = Target::Service(forward.backend().clone());
+        Self { rule: &forward.rule, target, forward: Some(forward), last_hop: false, dice }
+    }
+
+    /// A request to one address.
+    pub(crate) fn direct(direct: &'a Direct, target: Target) -> Self {
+        Self { rule: &direct.rule, target, forward: None, last_hop: false, dice: 0 }
+    }
+}
+
+/// Runs the stages.
+pub(crate) async fn run(
+    mut exchange: Exchange,
+    pinned: Pinned<'_>,
+    (mut head, body): (Parts, Incoming),
+    checked: &Checked,
+    limits: &Limits,
+) -> Response<AnswerBody> {
+    let worker = exchange.worker().clone();
+    let settings = &pinned.rule.settings;
+
+    // headers: what the rule and its backend change.
+    headers::on_request(&mut head, pinned.forward);
+
+    // deadline: the smaller of the policy's and the caller's; it runs until the answer has ended.
+    let asked = deadline::asked(&head.headers, checked);
+    let limit = deadline::limits(&settings.timeouts, asked, checked.grpc);
+    let deadline = Deadline::start(limit, &exchange.flow, &worker.deadlines, exchange.started);
+
+    // The body is held back where the caller waits to be asked for it.
+    let key = checked.expect_continue.then(Key::default);
+    let gate = key.clone().map(|key| Gate::new(key, worker.deadlines.after(PATIENCE)));
+    let inlet = Inlet::new(body, exchange.flow.clone(), limits.trailer_bytes, gate);
+
+    // retry: attempts, each with an endpoint and a connection of its own.
+    let attempts = Attempts {
+        worker: &worker,
+        pinned: &pinned,
+        deadline: &deadline,
+        flow: &exchange.flow,
+        repeatable: settings.retry.idempotent || retry::is_idempotent(&head.method),
+        checked,
+        key,
+    };
+    let attempted = attempts.run(head, inlet, limits.replay_bytes).await;
+    exchange.record.attempted(attempted.made, attempted.upstream);
+
+    // The answer, on which record, deadline and the endpoint's place ride until its end.
+    let (answer, picked) = match attempted.result {
+        Ok(answered) => answered,
+        Err(failure) => return exchange.refuse(failure),
+    };
+    let (mut head, body) = answer.into_parts();
+    let unread = checked.expect_continue && !exchange.flow.request_done.get();
+    let told = match headers::on_answer(&mut head, pinned.forward, checked, unread) {
+        Ok(told) => told,
+        Err(failure) => return exchange.refuse(failure),
+    };
+    exchange.record.answered(head.status, &head.headers);
+    let finish = Finish {
+        record: exchange.record,
+        deadline,
+        flow: exchange.flow,
+        trailer_bytes: limits.trailer_bytes,
+        grpc: checked.grpc && told.grpc,
+        trailers_lost: told.trailers_lost,
+        open: picked.into_open(),
+    };
+    Response::from_parts(head, AnswerBody::upstream(body, Box::new(finish)))
+}

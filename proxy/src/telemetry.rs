@@ -6,6 +6,7 @@
 pub mod access_log;
 pub mod logging;
 pub mod metrics;
+pub(crate) mod record;
 
 mod histogram;
 mod shard;

@@ -1,0 +1,248 @@
+//! What a proxy is made of, and how a policy becomes its listeners and its snapshot.
+//!
+//! [`apply`] is the one way in for a policy after the start: new listeners are bound first, then the snapshot is
+//! swapped, then listeners that are gone are closed. If anything fails, nothing has changed.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
+    time::SystemTime,
+};
+
+use outrigger_config::model::Resources;
+use tokio::{
+    runtime::{Handle, Runtime},
+    sync::mpsc,
+    task::JoinHandle,
+};
+
+use crate::{
+    app::{Options, StartError},
+    ctx::Side,
+    drain::Switch,
+    listen::{
+        Listener,
+        accept::{self, Door},
+        own::Own,
+    },
+    runtime::{
+        Store, build,
+        snapshot::{ListenerKey, Snapshot},
+    },
+    telemetry::{access_log::AccessLog, metrics::{ListenerMetrics, Metrics}},
+    worker,
+};
+
+/// Descriptors that callers never get: for upstream connections, the admin API and policy files.
+const MOST_CONNECTIONS: usize = 50_000;
+
+/// Everything that belongs to one running proxy.
+#[derive(Debug)]
+pub(crate) struct Crew {
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) log: AccessLog,
+    switch: Switch,
+    own: Own,
+    doors: Mutex<Vec<Door>>,
+    listeners: Mutex<Vec<Open>>,
+    /// The counters of every listener that was ever open: its connections may outlive it.
+    opened: Mutex<Vec<(Side, Arc<ListenerMetrics>)>>,
+    most_connections: usize,
+    background: Handle,
+    runtime: Mutex<Option<Runtime>>,
+}
+
+/// One open listener.
+#[derive(Debug)]
+struct Open {
+    listener: Arc<Listener>,
+    accepting: JoinHandle<()>,
+}
+
+/// A bound socket that does not accept yet.
+struct Bound {
+    listener: Arc<Listener>,
+    socket: std::net::TcpListener,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere must not stop a drain.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Crew {
+    /// Starts everything but the listeners: runtimes, workers, the first snapshot.
+    pub(crate) fn start(options: &Options, resources: &Resources) -> Result<Self, StartError> {
+        let workers = options.workers.unwrap_or_else(default_workers).max(1);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("background")
+            .enable_all()
+            .build()
+            .map_err(StartError::Thread)?;
+        let metrics = Metrics::new(workers);
+        let snapshot = build(resources, None, &metrics)?;
+        metrics.config_applied(snapshot.generation, SystemTime::now());
+        let most_connections = most_connections(resources);
+        let (switch, drain) = Switch::new();
+        let crew = Self {
+            log: AccessLog::stdout(metrics.clone()).map_err(StartError::Thread)?,
+            metrics,
+            store: Arc::new(Store::new(snapshot)),
+            switch,
+            own: Own::default(),
+            doors: Mutex::default(),
+            listeners: Mutex::default(),
+            opened: Mutex::default(),
+            most_connections,
+            background: runtime.handle().clone(),
+            runtime: Mutex::new(Some(runtime)),
+        };
+        for id in 0..workers {
+            let (send, connections) = mpsc::unbounded_channel();
+            worker::spawn(worker::Parts {
+                id,
+                store: crew.store.clone(),
+                metrics: crew.metrics.clone(),
+                drain: drain.clone(),
+                log: crew.log.clone(),
+                own: crew.own.clone(),
+                connections,
+                seed: rand::random(),
+            })
+            .map_err(StartError::Thread)?;
+            lock(&crew.doors).push(Door { send, open: Arc::new(AtomicUsize::new(0)) });
+        }
+        Ok(crew)
+    }
+
+    /// The runtime of everything that is not on a request's way.
+    pub(crate) fn background(&self) -> &Handle {
+        &self.background
+    }
+
+    /// Binds what a policy wants and is not bound yet.
+    fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<Bound>, StartError> {
+        let known: Vec<(Side, ListenerKey)> =
+            lock(&self.listeners).iter().map(|open| (open.listener.side, open.listener.key)).collect();
+        wanted(snapshot).filter(|wanted| !known.contains(wanted)).map(|(side, key)| self.bind(side, key)).collect()
+    }
+
+    fn bind(&self, side: Side, key: ListenerKey) -> Result<Bound, StartError> {
+        let fail = |source| StartError::bind(key.bind, side.as_str(), source);
+        let socket = accept::bind(key.bind).map_err(fail)?;
+        let bound = socket.local_addr().map_err(fail)?;
+        let label: Box<str> = bound.to_string().into();
+        let metrics = self.metrics.listener(&label);
+        Ok(Bound { listener: Arc::new(Listener { side, key, bound, label, metrics }), socket })
+    }
+
+    /// Accepts on what was bound, and closes what `snapshot` no longer has.
+    fn open(&self, bound: Vec<Bound>, snapshot: &Snapshot) -> Result<(), StartError> {
+        let doors = lock(&self.doors).clone();
+        let _inside = self.background.enter();
+        let mut listeners = lock(&self.listeners);
+        for Bound { listener, socket } in bound {
+            let accepting = accept::spawn(socket, listener.clone(), doors.clone(), self.most_connections)
+                .map_err(|source| StartError::bind(listener.bound, listener.side.as_str(), source))?;
+            tracing::info!(side = listener.side.as_str(), address = %listener.bound, "listening");
+            lock(&self.opened).push((listener.side, listener.metrics.clone()));
+            listeners.push(Open { listener, accepting });
+        }
+        let wanted: Vec<_> = wanted(snapshot).collect();
+        listeners.retain(|open| {
+            let stays = wanted.contains(&(open.listener.side, open.listener.key));
+            if !stays {
+                open.accepting.abort();
+            }
+            stays
+        });
+        let outbound = listeners.iter().filter(|open| open.listener.side == Side::Outbound);
+        self.own.set(outbound.map(|open| open.listener.bound).collect());
+        Ok(())
+    }
+
+    /// Opens the first policy's listeners.
+    pub(crate) fn listen(&self) -> Result<(), StartError> {
+        let snapshot = self.store.load();
+        let bound = self.bind_new(&snapshot)?;
+        self.open(bound, &snapshot)
+    }
+
+    /// Takes up another policy, whole or not at all.
+    pub(crate) fn apply(&self, resources: &Resources) -> Result<(), StartError> {
+        let previous = self.store.load();
+        let snapshot = build(resources, Some(&previous), &self.metrics)?;
+        let bound = self.bind_new(&snapshot)?;
+        let generation = snapshot.generation;
+        self.store.publish(snapshot);
+        self.open(bound, &self.store.load())?;
+        self.metrics.config_applied(generation, SystemTime::now());
+        tracing::info!(generation, "policy applied");
+        Ok(())
+    }
+
+    /// Every open listener: side, configured address, bound address.
+    pub(crate) fn listeners(&self) -> Vec<Arc<Listener>> {
+        lock(&self.listeners).iter().map(|open| open.listener.clone()).collect()
+    }
+
+    /// The bound address of a listener, counted as the policy lists them.
+    pub(crate) fn bound(&self, side: Side, index: usize) -> Option<SocketAddr> {
+        let snapshot = self.store.load();
+        let key = match side {
+            Side::Inbound => snapshot.inbound.get(index)?.key,
+            Side::Outbound => snapshot.outbound.get(index)?.key,
+        };
+        let open = self.listeners();
+        open.iter().find(|open| open.side == side && open.key == key).map(|open| open.bound)
+    }
+
+    /// Connections that are open on one side, those of listeners that are closed already among them.
+    pub(crate) fn connections(&self, side: Side) -> u64 {
+        let opened = lock(&self.opened);
+        opened.iter().filter(|(of, _)| *of == side).filter_map(|(_, counts)| counts.connections_open()).sum()
+    }
+
+    /// Stops accepting on one side and lets its connections finish.
+    pub(crate) fn close(&self, side: Side) {
+        lock(&self.listeners).retain(|open| {
+            if open.listener.side == side {
+                open.accepting.abort();
+            }
+            open.listener.side != side
+        });
+        self.switch.close(side);
+    }
+
+    /// Ends workers and background at once.
+    pub(crate) fn stop(&self) {
+        for open in lock(&self.listeners).drain(..) {
+            open.accepting.abort();
+        }
+        lock(&self.doors).clear();
+        if let Some(runtime) = lock(&self.runtime).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The listeners that a policy has.
+fn wanted(snapshot: &Snapshot) -> impl Iterator<Item = (Side, ListenerKey)> + '_ {
+    let inbound = snapshot.inbound.iter().map(|listener| (Side::Inbound, listener.key));
+    inbound.chain(snapshot.outbound.iter().map(|listener| (Side::Outbound, listener.key)))
+}
+
+/// What the policy allows, but never more than half of the descriptors: each request may need one upstream.
+fn most_connections(resources: &Resources) -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let half = files.map_or(usize::MAX, |files| usize::try_from(files / 2).unwrap_or(usize::MAX));
+    let policy = resources.mesh.limits.max_connections.map_or(MOST_CONNECTIONS, |most| most as usize);
+    policy.min(half)
+}
+
+/// One worker per CPU that the cgroup grants.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

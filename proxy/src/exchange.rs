@@ -1,0 +1,105 @@
+//! One request from its complete head to its answer: what every stage knows of it, as an argument, never as an
+//! extension.
+
+use std::rc::Rc;
+
+use http::{Response, request::Parts};
+use tokio::time::Instant;
+
+use crate::{
+    body::{AnswerBody, Flow},
+    ctx::Side,
+    decide::{Facts, Head},
+    error::Failure,
+    listen::{
+        answer::{self, Caller},
+        connection::Connection,
+    },
+    request::strict::{self, Checked, PathRules, StrictContext},
+    runtime::snapshot::Snapshot,
+    telemetry::record::Record,
+    worker::Worker,
+};
+
+/// What is known of a request.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) connection: Rc<Connection>,
+    /// What its bodies have moved.
+    pub(crate) flow: Rc<Flow>,
+    /// What it will have come to.
+    pub(crate) record: Record,
+    /// What the form of the answer depends on.
+    pub(crate) caller: Caller,
+    /// When its head was complete.
+    pub(crate) started: Instant,
+}
+
+impl Exchange {
+    /// Opens the exchange of a request whose head is complete.
+    pub(crate) fn open(connection: &Rc<Connection>, head: &Parts, snapshot: &Snapshot) -> Self {
+        let now = Instant::now();
+        let flow = Rc::new(Flow::new(now));
+        let record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
+        Self { connection: connection.clone(), flow, record, caller: Caller::of(head), started: now }
+    }
+
+    /// The worker that serves it.
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.connection.worker
+    }
+
+    /// The strict request check: refuses what two servers may read differently, brings the rest to one spelling.
+    pub(crate) fn check(
+        &mut self,
+        head: &mut Parts,
+        body_ended: bool,
+        snapshot: &Snapshot,
+    ) -> Result<Checked, Failure> {
+        let context = StrictContext {
+            side: self.connection.listener.side,
+            path_rules: match self.connection.listener.side {
+                Side::Outbound if snapshot.path_policy => PathRules::Policy,
+                _ => PathRules::Plain,
+            },
+            peer_authenticated: false,
+            body_ended,
+            fallback_host: None,
+        };
+        let checked = strict::check(head, &snapshot.mesh.limits, &context)?;
+        self.caller = Caller::of_checked(&checked, &head.method);
+        Ok(checked)
+    }
+
+    /// What the decision needs beside the head.
+    pub(crate) fn facts(&self) -> Facts {
+        Facts {
+            original_destination: None,
+            peer: self.connection.peer.ip(),
+            now: self.started.into_std(),
+            dice: self.worker().dice(),
+        }
+    }
+
+    /// The proxy's own answer to a failure.
+    pub(crate) fn refuse(mut self, failure: Failure) -> Response<AnswerBody> {
+        self.record.refused(failure, self.caller.grpc);
+        let (head, body) = answer::answer(failure, self.caller).into_parts();
+        self.flow.bytes_out.set(body.len() as u64);
+        self.record.complete();
+        Response::from_parts(head, AnswerBody::fixed((!body.is_empty()).then_some(body), None))
+    }
+}
+
+/// The head as the decision reads it.
+pub(crate) fn decision_head<'a>(head: &'a Parts, checked: &'a Checked) -> Head<'a> {
+    Head {
+        method: &head.method,
+        path: head.uri.path(),
+        query: head.uri.query(),
+        host: checked.authority.host().trim_start_matches('[').trim_end_matches(']'),
+        port: checked.authority.port().filter(|port| *port != 80),
+        headers: &head.headers,
+    }
+}
+

@@ -1,0 +1,52 @@
+//! The way of requests to the app, top-down.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+
+use crate::{
+    body::AnswerBody,
+    decide::{self, Decision, Silent},
+    error::Failure,
+    exchange::{Exchange, decision_head},
+    listen::connection::Connection,
+    policy::{self, Pinned},
+    request::forwarded,
+};
+
+/// Serves one request to the app.
+pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let (mut head, body) = request.into_parts();
+
+    // Pin the policy: everything about this request is decided by one snapshot, loaded once.
+    let snapshot = connection.worker.snapshot();
+    let mut exchange = Exchange::open(&connection, &head, &snapshot);
+
+    // Refuse what two servers may read differently, before anything looks at it; bring the rest to one spelling.
+    let checked = match exchange.check(&mut head, body.is_end_stream(), &snapshot) {
+        Ok(checked) => checked,
+        Err(failure) => return exchange.refuse(failure),
+    };
+
+    // Decide: the app behind this listener, with the settings that its Service enforces.
+    let side = decide::Side::Inbound(connection.listener.key);
+    let facts = exchange.facts();
+    let decision = decide::decide(&snapshot, side, &decision_head(&head, &checked), &facts, &mut Silent);
+    let mesh = snapshot.mesh.clone();
+    drop(snapshot);
+
+    // Name the request and tell the app who called; count it under its Service.
+    forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
+    forwarded::tell_app(&mut head.headers, &connection.address, forwarded::Scheme::Http);
+    exchange.record.ruled(decision.rule(), &head.headers);
+
+    // The policy stages, the one hop to the app, the answer.
+    let pinned = match &decision {
+        Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, facts.dice) },
+        Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
+        // An inbound listener has one app: there is no address to choose.
+        Decision::Direct(_) => return exchange.refuse(Failure::Internal),
+    };
+    policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await
+}

@@ -1,0 +1,182 @@
+//! A caller's connection: its socket wrapped so that header deadlines, idleness and a vanished caller are noticed.
+//!
+//! [`CallerIo`] feeds every byte that arrives to the header watch; [`drive`] runs hyper's connection future beside the
+//! watch's deadline, the drain signal and the socket's error state. Nothing here knows requests.
+
+use std::{
+    cell::RefCell,
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, Bytes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::Instant,
+};
+
+use outrigger_config::model::Limits;
+
+use super::{
+    Listener,
+    header_watch::{Expiry, HeaderWatch},
+};
+use crate::{
+    request::forwarded::PeerAddress,
+    upstream::io::{Link, MeteredIo},
+    worker::Worker,
+};
+
+/// What requests know of the connection that they came on.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    /// The peer's address as a header value.
+    pub(crate) address: PeerAddress,
+    pub(crate) watch: RefCell<HeaderWatch>,
+}
+
+/// The caller's socket as hyper reads it.
+#[derive(Debug)]
+pub(crate) struct CallerIo {
+    io: MeteredIo,
+    prefix: Bytes,
+    connection: Rc<Connection>,
+}
+
+impl CallerIo {
+    /// `prefix` was read before, to detect the protocol; the watch has not seen it yet.
+    pub(crate) fn new(io: MeteredIo, prefix: Bytes, connection: Rc<Connection>) -> Self {
+        Self { io, prefix, connection }
+    }
+}
+
+impl AsyncRead for CallerIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let polled = if this.prefix.is_empty() {
+            Pin::new(&mut this.io).poll_read(cx, buf)
+        } else {
+            let count = this.prefix.len().min(buf.remaining());
+            buf.put_slice(&this.prefix[..count]);
+            this.prefix.advance(count);
+            Poll::Ready(Ok(()))
+        };
+        let got = &buf.filled()[before..];
+        if !got.is_empty() {
+            this.connection.watch.borrow_mut().bytes_read(got, std::time::Instant::now());
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for CallerIo {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// hyper's connection future, HTTP/1 or HTTP/2.
+pub(crate) trait Served: Future<Output = hyper::Result<()>> {
+    /// Finishes what is open and takes no more.
+    fn finish(self: Pin<&mut Self>);
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// By itself.
+    Served(hyper::Result<()>),
+    /// The caller vanished.
+    Reset,
+    /// A head did not come in time.
+    HeaderTimeout,
+}
+
+/// How often a connection without any deadline is looked at: one whose requests are open has other watchers.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Serves `served` until it ends, the caller vanishes or a deadline passes.
+pub(crate) async fn drive(
+    served: impl Served,
+    connection: &Rc<Connection>,
+    link: &Arc<Link>,
+    limits: &Limits,
+) -> End {
+    let worker = &connection.worker;
+    let timer = worker.deadlines.at(due(connection, limits).0);
+    let mut served = pin!(served);
+    let mut failed = pin!(link.failed());
+    let mut drained = pin!(worker.drain.closing(connection.listener.side));
+    let mut finishing = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(result) = served.as_mut().poll(cx) {
+            return Poll::Ready(End::Served(result));
+        }
+        if failed.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(End::Reset);
+        }
+        let mut finish = !finishing && drained.as_mut().poll(cx).is_ready();
+        while timer.poll_expired(cx).is_ready() {
+            match due(connection, limits) {
+                (at, _) if at > Instant::now() => timer.reset(at),
+                (_, Some(Expiry::Idle)) => {
+                    finish = true;
+                    timer.reset(Instant::now() + LOOK);
+                }
+                _ => return Poll::Ready(End::HeaderTimeout),
+            }
+        }
+        if finish && !finishing {
+            finishing = true;
+            served.as_mut().finish();
+            return served.as_mut().poll(cx).map(End::Served);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// When to look again, and what has expired if that time has come. The watch moves with every head; the timer does
+/// not: it is set at most [`LOOK`] ahead, so that a head that opens meanwhile is seen in time.
+fn due(connection: &Connection, limits: &Limits) -> (Instant, Option<Expiry>) {
+    let look = Instant::now() + limits.header_timeout.min(LOOK);
+    match connection.watch.borrow().deadline(limits) {
+        None => (look, None),
+        Some((at, why)) => (Instant::from_std(at).min(look), Some(why)),
+    }
+}

@@ -1,0 +1,188 @@
+//! Serves HTTP/1 and HTTP/2 on a caller's connection with hyper, inside our limits.
+
+use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use outrigger_config::model::Limits;
+use tokio::{
+    io::AsyncReadExt,
+    net::TcpStream,
+    time::Instant,
+};
+
+use super::{
+    accept::Accepted,
+    connection::{CallerIo, Connection, End, Served, drive},
+    detect::{Detector, Verdict},
+    header_watch::{HeaderWatch, Protocol},
+};
+use crate::{
+    body::AnswerBody,
+    ctx::Side,
+    inbound, outbound,
+    request::forwarded::PeerAddress,
+    telemetry::metrics::ParseError,
+    upstream::io::{Link, MeteredIo},
+    worker::Worker,
+};
+
+/// hyper's read buffer: heads between our limit and this get our 431, larger ones hyper's own.
+const HEAD_BUFFER: usize = 96 * 1024;
+/// Fields above our limit up to this get our 431.
+const HEAD_FIELDS: usize = 160;
+/// Flow-control windows towards callers (stream, connection).
+const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let Accepted { stream, peer, listener, seat } = accepted;
+    let now = Instant::now();
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let Ok(local) = stream.local_addr() else { return };
+    let limits = worker.snapshot().mesh.limits.clone();
+    let metrics = listener.metrics.clone();
+    metrics.connection_opened(worker.id);
+    let (mut io, link) = MeteredIo::new(stream);
+    let detected = detect(&mut io, &worker, now + limits.header_timeout).await;
+    let protocol = match detected {
+        Ok((Verdict::Http2, _)) => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let watch = HeaderWatch::new(protocol, now.into_std()).into();
+    let connection = Rc::new(Connection { worker, listener, peer, local, watch, address: PeerAddress::new(peer.ip()) });
+    let end = match detected {
+        Ok((verdict, prefix)) => {
+            let io = CallerIo::new(io, prefix, connection.clone());
+            match verdict {
+                Verdict::Http2 => serve_http2(io, &connection, &link, &limits).await,
+                _ => serve_http1(io, &connection, &link, &limits).await,
+            }
+        }
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => End::HeaderTimeout,
+        Err(_) => End::Reset,
+    };
+    metrics.connection_closed(connection.worker.id);
+    report(&connection, &end);
+    drop(seat);
+}
+
+/// Reads until the first bytes tell HTTP/2 from HTTP/1, within the header timeout.
+async fn detect(io: &mut MeteredIo, worker: &Worker, until: Instant) -> io::Result<(Verdict, Bytes)> {
+    let timer = worker.deadlines.at(until);
+    let mut detector = Detector::new();
+    let mut prefix = BytesMut::with_capacity(4096);
+    loop {
+        let read = tokio::select! {
+            biased;
+            read = io.read_buf(&mut prefix) => read?,
+            () = timer.expired() => return Err(io::ErrorKind::TimedOut.into()),
+        };
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let from = prefix.len() - read;
+        match detector.feed(&prefix[from..]) {
+            Verdict::NeedMore => {}
+            verdict => return Ok((verdict, prefix.freeze())),
+        }
+    }
+}
+
+async fn answer(
+    connection: Rc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    connection.watch.borrow_mut().head_complete();
+    Ok(match connection.listener.side {
+        Side::Inbound => inbound::serve(connection, request).await,
+        Side::Outbound => outbound::serve(connection, request).await,
+    })
+}
+
+async fn serve_http1(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>, limits: &Limits) -> End {
+    let service = service_fn(|request| answer(connection.clone(), request));
+    let served = http1::Builder::new()
+        .half_close(true)
+        .header_read_timeout(None)
+        .auto_date_header(false)
+        .max_headers(HEAD_FIELDS)
+        .max_buf_size(HEAD_BUFFER)
+        .serve_connection(TokioIo::new(io), service);
+    drive(served, connection, link, limits).await
+}
+
+async fn serve_http2(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>, limits: &Limits) -> End {
+    // Streams are tasks of their own and outlive this borrow.
+    let shared = connection.clone();
+    let service = service_fn(move |request| answer(shared.clone(), request));
+    let served = http2::Builder::new(LocalExec)
+        .auto_date_header(false)
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_header_list_size(HEAD_BUFFER as u32)
+        .max_send_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(io), service);
+    drive(served, connection, link, limits).await
+}
+
+/// Spawns the tasks of HTTP/2 streams on the worker's own thread.
+#[derive(Clone, Copy, Debug)]
+struct LocalExec;
+
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(future);
+    }
+}
+
+impl<I, S, B> Served for http1::Connection<I, S>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + 'static,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B, E> Served for http2::Connection<I, S, E>
+where
+    S: hyper::service::HttpService<Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: http_body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    E: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn finish(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// One log line and one count for a connection that ended badly before a request could be seen.
+fn report(connection: &Connection, end: &End) {
+    let reason = match end {
+        End::Served(Err(error)) if error.is_parse_too_large() => ParseError::HeadTooLarge,
+        End::Served(Err(error)) if error.is_parse() => ParseError::Malformed,
+        End::HeaderTimeout => ParseError::HeaderTimeout,
+        End::Served(_) | End::Reset => return,
+    };
+    connection.worker.metrics.parse_error(reason);
+    tracing::info!(
+        listener = %connection.listener.bound,
+        peer = %connection.peer,
+        reason = reason.as_str(),
+        "connection closed: no request could be read"
+    );
+}

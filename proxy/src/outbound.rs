@@ -1,0 +1,53 @@
+//! The way of the app's own calls, top-down.
+
+use std::rc::Rc;
+
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+
+use crate::{
+    body::AnswerBody,
+    decide::{self, Decision, Silent},
+    egress,
+    exchange::{Exchange, decision_head},
+    listen::connection::Connection,
+    policy::{self, Pinned},
+    request::forwarded,
+};
+
+/// Serves one request of the app.
+pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>) -> Response<AnswerBody> {
+    let (mut head, body) = request.into_parts();
+
+    // Pin the policy: everything about this request is decided by one snapshot, loaded once.
+    let snapshot = connection.worker.snapshot();
+    let mut exchange = Exchange::open(&connection, &head, &snapshot);
+
+    // Refuse what two servers may read differently, before anything looks at it; bring the rest to one spelling.
+    let checked = match exchange.check(&mut head, body.is_end_stream(), &snapshot) {
+        Ok(checked) => checked,
+        Err(failure) => return exchange.refuse(failure),
+    };
+
+    // Decide: destination, rule, backend. Pure; `explain` asks the same function.
+    let side = decide::Side::Outbound(connection.listener.key);
+    let facts = exchange.facts();
+    let decision = decide::decide(&snapshot, side, &decision_head(&head, &checked), &facts, &mut Silent);
+    let mesh = snapshot.mesh.clone();
+    drop(snapshot);
+
+    // Name the request, so that logs along its way can be joined, and count it under its rule.
+    forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
+    exchange.record.ruled(decision.rule(), &head.headers);
+
+    // The policy stages, the attempts, the answer.
+    let pinned = match &decision {
+        Decision::Forward(forward) => Pinned::forward(forward, facts.dice),
+        Decision::Direct(direct) => match egress::pin(&exchange, direct, &checked).await {
+            Ok(pinned) => pinned,
+            Err(failure) => return exchange.refuse(failure),
+        },
+        Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
+    };
+    policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await
+}

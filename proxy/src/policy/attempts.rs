@@ -1,0 +1,297 @@
+//! The attempts of one request: pick an endpoint, take a connection, send, look at what came of it, and repeat where
+//! the retry law, the policy, the budget and the deadline all allow it.
+
+use std::{future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, task::Poll, time::Duration};
+
+use http::{HeaderMap, Request, Response, header::RETRY_AFTER, request::Parts};
+use tokio::time::Instant;
+
+use super::{
+    Pinned,
+    deadline::{self, Deadline},
+    replay::Replay,
+    retry::{self, Judgement, Outcome},
+    target::Picked,
+};
+use crate::{
+    body::{Flow, Inlet, Key, RequestBody, UpstreamBody},
+    decide::{Dice, Purpose},
+    error::Failure,
+    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason},
+    request::strict::Checked,
+    upstream::attempt::{self, AttemptError, Class, Handover, Plan},
+    worker::Worker,
+};
+
+/// Without a deadline, a `Retry-After` longer than this is the caller's to wait for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What all attempts of a request share.
+pub(crate) struct Attempts<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) pinned: &'a Pinned<'a>,
+    pub(crate) deadline: &'a Deadline,
+    pub(crate) flow: &'a Rc<Flow>,
+    pub(crate) checked: &'a Checked,
+    /// The request may be sent again although it may have started.
+    pub(crate) repeatable: bool,
+    /// Opens the caller's body when the upstream asks for it.
+    pub(crate) key: Option<Key>,
+}
+
+/// What came of them.
+pub(crate) struct Attempted {
+    pub(crate) result: Result<(Response<UpstreamBody>, Picked), Failure>,
+    /// Where the last attempt went.
+    pub(crate) upstream: Option<SocketAddr>,
+    /// How many were made.
+    pub(crate) made: u32,
+}
+
+/// The request's body as attempts take it.
+enum Supply {
+    Empty,
+    Once(Option<Inlet>),
+    Replay(Replay),
+}
+
+impl Supply {
+    fn new(body: Inlet, replay_bytes: u32) -> Self {
+        if http_body::Body::is_end_stream(&body) {
+            Supply::Empty
+        } else if replay_bytes == 0 {
+            Supply::Once(Some(body))
+        } else {
+            Supply::Replay(Replay::new(body, replay_bytes))
+        }
+    }
+
+    fn next(&mut self) -> Option<RequestBody> {
+        match self {
+            Supply::Empty => Some(RequestBody::Empty),
+            Supply::Once(body) => body.take().map(RequestBody::Stream),
+            Supply::Replay(replay) => Some(RequestBody::Replay(replay.next())),
+        }
+    }
+
+    fn whole(&self) -> bool {
+        match self {
+            Supply::Empty => true,
+            Supply::Once(body) => body.is_some(),
+            Supply::Replay(replay) => replay.whole(),
+        }
+    }
+}
+
+impl Attempts<'_> {
+    /// Makes attempts until one is answered for good or no other may follow.
+    pub(crate) async fn run(&self, head: Parts, body: Inlet, replay_bytes: u32) -> Attempted {
+        let mut supply = Supply::new(body, replay_bytes);
+        let mut tried: Vec<SocketAddr> = Vec::new();
+        let mut made = 0;
+        let target = &self.pinned.target;
+        let budget = &self.pinned.rule.budget;
+        budget.deposit(Instant::now().into_std());
+        loop {
+            made += 1;
+            let picked = match target.pick(self.worker, &tried, &mut self.dice(made)) {
+                Ok(picked) => picked,
+                Err(failure) => return Attempted { result: Err(failure), upstream: None, made: made - 1 },
+            };
+            let addr = picked.addr;
+            let body = supply.next();
+            let result = match body {
+                Some(body) => self.once(&picked, &head, body).await,
+                None => Err(AttemptError::new(Failure::Internal, Class::Caller)),
+            };
+            let next = self.judge(&result, &supply, made);
+            let (reason, pause) = match next {
+                Some(repeat) => repeat,
+                None => {
+                    let result = result.map(|answer| (answer, picked)).map_err(|error| error.failure);
+                    return Attempted { result, upstream: Some(addr), made };
+                }
+            };
+            if let Ok(answer) = result {
+                answer.into_body().discard(self.flow.request_done.get(), &self.worker.deadlines);
+            }
+            drop(picked);
+            target.metrics().retry(self.worker.id, reason);
+            tried.push(addr);
+            let at_once = pause.is_zero() || self.is_free(reason) && target.has_other(&tried);
+            if !at_once && let Err(failure) = self.rest(pause).await {
+                return Attempted { result: Err(failure), upstream: Some(addr), made };
+            }
+        }
+    }
+
+    fn dice(&self, made: u32) -> Dice {
+        Dice::split(self.pinned.dice, Purpose::Endpoint { attempt: made - 1 })
+    }
+
+    fn is_free(&self, reason: RetryReason) -> bool {
+        matches!(reason, RetryReason::Unsent | RetryReason::ConnectFailure)
+    }
+
+    /// One attempt, inside its own and the request's limits.
+    async fn once(
+        &self,
+        picked: &Picked,
+        head: &Parts,
+        body: RequestBody,
+    ) -> Result<Response<UpstreamBody>, AttemptError> {
+        let pool = self.worker.pool.endpoint(picked.addr);
+        let timeouts = &self.pinned.rule.settings.timeouts;
+        let plan = Plan {
+            protocol: self.pinned.target.protocol(self.checked.version),
+            connect: timeouts.connect,
+            repeatable: self.repeatable,
+        };
+        let started = Instant::now();
+        let opened = self.within(attempt::open(self.worker, &pool, plan), None).await;
+        let result = match opened {
+            Ok(opened) => {
+                let mut head = copy(head);
+                if let Some(left) = self.deadline.left(Instant::now()).filter(|_| self.checked.grpc) {
+                    deadline::tell(&mut head.headers, left);
+                }
+                let handover = Handover { key: self.key.as_ref(), framing: self.checked.framing };
+                let request = Request::from_parts(head, body);
+                self.within(attempt::send(opened, request, handover), timeouts.attempt).await
+            }
+            Err(error) => Err(error),
+        };
+        let elapsed = started.elapsed();
+        if result.is_ok() {
+            picked.observe(elapsed);
+        }
+        self.pinned.target.metrics().attempt(self.worker.id, outcome_of(&result), elapsed);
+        result
+    }
+
+    /// Runs one step of an attempt until a limit passes.
+    async fn within<T>(
+        &self,
+        step: impl Future<Output = Result<T, AttemptError>>,
+        limit: Option<Duration>,
+    ) -> Result<T, AttemptError> {
+        let timer = limit.map(|limit| self.worker.deadlines.after(limit));
+        let mut step = pin!(step);
+        poll_fn(|cx| {
+            if let Poll::Ready(result) = step.as_mut().poll(cx) {
+                return Poll::Ready(result);
+            }
+            if let Poll::Ready(failure) = self.deadline.poll_passed(cx) {
+                return Poll::Ready(Err(AttemptError::new(failure, Class::Caller)));
+            }
+            match &timer {
+                Some(timer) if timer.poll_expired(cx).is_ready() => {
+                    Poll::Ready(Err(AttemptError::new(Failure::AttemptTimeout, Class::Timeout)))
+                }
+                _ => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Whether another attempt follows, why, and after which pause.
+    fn judge(
+        &self,
+        result: &Result<Response<UpstreamBody>, AttemptError>,
+        supply: &Supply,
+        made: u32,
+    ) -> Option<(RetryReason, Duration)> {
+        let retry = &self.pinned.rule.settings.retry;
+        let outcome = match result {
+            Err(error) => Outcome::Failed(error.class),
+            Ok(_) if self.pinned.last_hop => return None,
+            Ok(answer) => self.answered(answer),
+        };
+        let metrics = self.pinned.target.metrics();
+        let (reason, free) = match retry::judge(outcome, retry, self.repeatable && !self.pinned.last_hop, made) {
+            Judgement::Repeat { reason, free } => (reason, free),
+            Judgement::Final => return None,
+            Judgement::Denied(denied) => {
+                metrics.retry_denied(self.worker.id, denied);
+                return None;
+            }
+        };
+        let deny = |denied| {
+            metrics.retry_denied(self.worker.id, denied);
+            None
+        };
+        if !supply.whole() {
+            return deny(RetryDenied::ReplayOverflow);
+        }
+        let now = Instant::now();
+        let dice = Dice::split(self.pinned.dice, Purpose::Backoff { attempt: made }).roll();
+        let mut pause = retry::pause(retry.backoff, made, dice);
+        let left = self.deadline.left(now);
+        if let Some(asked) = result.as_ref().ok().and_then(|answer| asked_pause(answer.headers())) {
+            if asked > left.unwrap_or(PATIENCE) {
+                return deny(RetryDenied::Deadline);
+            }
+            pause = pause.max(asked);
+        }
+        if left.is_some_and(|left| left <= pause) {
+            return deny(RetryDenied::Deadline);
+        }
+        if !free && !self.pinned.rule.budget.withdraw(now.into_std()) {
+            return deny(RetryDenied::Budget);
+        }
+        Some((reason, pause))
+    }
+
+    fn answered(&self, answer: &Response<UpstreamBody>) -> Outcome {
+        let grpc = answer.headers().get("grpc-status").filter(|_| self.checked.grpc);
+        match grpc.and_then(|value| value.to_str().ok()?.parse().ok()) {
+            Some(code) => Outcome::Grpc(code),
+            None => Outcome::Status(answer.status().as_u16()),
+        }
+    }
+
+    /// Waits before a repeat, no longer than the request may last.
+    async fn rest(&self, pause: Duration) -> Result<(), Failure> {
+        let timer = self.worker.deadlines.after(pause);
+        poll_fn(|cx| match self.deadline.poll_passed(cx) {
+            Poll::Ready(failure) => Poll::Ready(Err(failure)),
+            Poll::Pending => timer.poll_expired(cx).map(Ok),
+        })
+        .await
+    }
+}
+
+/// The head for one attempt; the original stays for the next.
+fn copy(head: &Parts) -> Parts {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.method = head.method.clone();
+    parts.uri = head.uri.clone();
+    parts.headers = head.headers.clone();
+    parts
+}
+
+fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
+    retry::retry_after(headers.get(RETRY_AFTER)?.as_bytes())
+}
+
+fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) -> AttemptOutcome {
+    let error = match result {
+        Ok(answer) if answer.status().is_server_error() => return AttemptOutcome::Http5xx,
+        Ok(answer) => {
+            let failed = answer.headers().get("grpc-status").is_some_and(|status| status != "0");
+            return if failed { AttemptOutcome::GrpcError } else { AttemptOutcome::Success };
+        }
+        Err(error) => error,
+    };
+    match (error.class, error.failure) {
+        (_, Failure::RequestTimeout) => AttemptOutcome::RequestTimeout,
+        (_, Failure::StreamIdle) => AttemptOutcome::StreamIdle,
+        (Class::Connect, Failure::ConnectTimeout) => AttemptOutcome::ConnectTimeout,
+        (Class::Connect, _) => AttemptOutcome::ConnectFailed,
+        (Class::Unsent | Class::Refused, _) => AttemptOutcome::Refused,
+        (Class::Reset, _) => AttemptOutcome::Reset,
+        (Class::Timeout, _) => AttemptOutcome::AttemptTimeout,
+        (Class::Protocol, _) => AttemptOutcome::Protocol,
+        (Class::Caller, _) => AttemptOutcome::Cancelled,
+    }
+}

@@ -1,0 +1,42 @@
+//! What the rule and its backend change in a head, and the hygiene of answers.
+
+use http::{HeaderValue, Version, header::CONNECTION, request::Parts};
+
+use crate::{
+    decide::Forward,
+    error::Failure,
+    request::{
+        response::{self, Answer, ResponseContext},
+        strict::Checked,
+    },
+};
+
+/// Changes the request's head: the rule first, then its backend.
+pub(crate) fn on_request(head: &mut Parts, forward: Option<&Forward>) {
+    for modifier in forward.into_iter().flat_map(Forward::request_headers) {
+        modifier.apply(&mut head.headers);
+    }
+}
+
+/// Brings the answer's head into the form that the caller's version wants, then lets the backend and the rule change it.
+pub(crate) fn on_answer(
+    head: &mut http::response::Parts,
+    forward: Option<&Forward>,
+    checked: &Checked,
+    body_unread: bool,
+) -> Result<Answer, Failure> {
+    let context = ResponseContext {
+        downstream: checked.version,
+        trailers: checked.trailers,
+        upstream_authenticated: false,
+    };
+    let answer = response::prepare(head, &context)?;
+    for modifier in forward.into_iter().flat_map(Forward::response_headers) {
+        modifier.apply(&mut head.headers);
+    }
+    if body_unread && checked.version != Version::HTTP_2 {
+        // The caller's body stands unread on the connection: nothing after it can be told from it.
+        head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(answer)
+}

@@ -1,0 +1,111 @@
+//! Where the attempts of one request may go: the endpoints of a Service port, or one address.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use http::Version;
+use outrigger_config::model::AppProtocol;
+use tokio::time::Instant;
+
+use crate::{
+    balance::{Ask, Endpoint, OpenRequest},
+    decide::Dice,
+    error::Failure,
+    runtime::snapshot::{Backend, UpstreamProtocol},
+    telemetry::metrics::BackendMetrics,
+    worker::Worker,
+};
+
+/// Where attempts may go.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// The current endpoints of a Service port.
+    Service(Arc<Backend>),
+    /// One address that no balancing chooses.
+    Address {
+        /// Where to connect.
+        addr: SocketAddr,
+        /// What is spoken there.
+        protocol: AppProtocol,
+        /// Counters of attempts.
+        metrics: Arc<BackendMetrics>,
+    },
+}
+
+/// The chosen endpoint of one attempt.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    /// Where to connect.
+    pub(crate) addr: SocketAddr,
+    endpoint: Option<(Arc<Endpoint>, OpenRequest)>,
+}
+
+impl Target {
+    /// An endpoint for the next attempt: another one than those in `tried` where there is one.
+    pub(crate) fn pick(
+        &self,
+        worker: &Worker,
+        tried: &[SocketAddr],
+        dice: &mut Dice,
+    ) -> Result<Picked, Failure> {
+        let picked = match self {
+            Target::Address { addr, .. } => Picked { addr: *addr, endpoint: None },
+            Target::Service(backend) => {
+                let ask = Ask { tried, now: Instant::now().into_std() };
+                let endpoint = worker
+                    .balancer
+                    .pick(&backend.endpoints, backend.settings.load_balancer, ask, dice)
+                    .ok_or(Failure::NoEndpoint)?;
+                let open = endpoint.state.begin();
+                Picked { addr: endpoint.address, endpoint: Some((endpoint, open)) }
+            }
+        };
+        match worker.is_own(picked.addr) {
+            true => Err(Failure::Loop),
+            false => Ok(picked),
+        }
+    }
+
+    /// Whether there is an endpoint that was not tried yet.
+    pub(crate) fn has_other(&self, tried: &[SocketAddr]) -> bool {
+        match self {
+            Target::Address { .. } => false,
+            Target::Service(backend) => {
+                backend.endpoints.load().endpoints().iter().any(|endpoint| !tried.contains(&endpoint.address))
+            }
+        }
+    }
+
+    /// What the endpoints speak, to a caller of this version.
+    pub(crate) fn protocol(&self, caller: Version) -> AppProtocol {
+        let backend = match self {
+            Target::Address { protocol, .. } => return *protocol,
+            Target::Service(backend) => backend,
+        };
+        match (backend.protocol, caller) {
+            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => AppProtocol::Http2,
+            _ => AppProtocol::Http1,
+        }
+    }
+
+    /// The counters of its attempts.
+    pub(crate) fn metrics(&self) -> &Arc<BackendMetrics> {
+        match self {
+            Target::Service(backend) => &backend.metrics,
+            Target::Address { metrics, .. } => metrics,
+        }
+    }
+}
+
+impl Picked {
+    /// Feeds the balancer with the time to an answer's head.
+    pub(crate) fn observe(&self, elapsed: Duration) {
+        if let Some((endpoint, _)) = &self.endpoint {
+            endpoint.state.observe(elapsed, Instant::now().into_std());
+        }
+    }
+
+    /// What keeps the request counted at its endpoint.
+    pub(crate) fn into_open(self) -> Option<OpenRequest> {
+        self.endpoint.map(|(_, open)| open)
+    }
+}

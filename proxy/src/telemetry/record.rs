@@ -1,0 +1,187 @@
+//! What one request came to: counted and logged once, when its answer has ended or its caller is gone.
+//!
+//! A record is made with the request and rides on the answer's body. Its `Drop` writes it: a caller that goes away ends
+//! a request by dropping it, and no other code runs then. This is the one `Drop` in the product that does more than
+//! release.
+
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request::Parts};
+use tokio::time::Instant;
+
+use super::access_log::Entry;
+use crate::{
+    body::Flow, error::Failure, listen::connection::Connection, request::forwarded::REQUEST_ID,
+    runtime::snapshot::Rule,
+};
+
+/// One request's entry in metrics and log.
+#[derive(Debug)]
+pub(crate) struct Record {
+    connection: Rc<Connection>,
+    flow: Rc<Flow>,
+    started: Instant,
+    rule: Option<Arc<Rule>>,
+    status: StatusCode,
+    grpc_status: Option<u32>,
+    failure: Option<Failure>,
+    /// No body can follow this answer, so the server drops it unread.
+    bodyless: bool,
+    complete: bool,
+    attempts: u32,
+    upstream: Option<SocketAddr>,
+    /// Only where there is an access log.
+    line: Option<Box<Line>>,
+}
+
+/// What the access log says of a request's head; cheap copies, made before policy changes it.
+#[derive(Debug)]
+struct Line {
+    time: SystemTime,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    version: Version,
+    request_id: Option<HeaderValue>,
+}
+
+impl Record {
+    /// Opens the record of a request whose head is complete; `logged` where there is an access log.
+    pub(crate) fn open(connection: &Rc<Connection>, head: &Parts, flow: &Rc<Flow>, logged: bool) -> Self {
+        let line = logged.then(|| {
+            Box::new(Line {
+                time: SystemTime::now(),
+                method: head.method.clone(),
+                uri: head.uri.clone(),
+                host: head.headers.get(HOST).cloned(),
+                version: head.version,
+                request_id: None,
+            })
+        });
+        Self {
+            connection: connection.clone(),
+            flow: flow.clone(),
+            started: flow.touched.get(),
+            rule: None,
+            status: StatusCode::OK,
+            grpc_status: None,
+            failure: None,
+            bodyless: head.method == Method::HEAD,
+            complete: false,
+            attempts: 0,
+            upstream: None,
+            line,
+        }
+    }
+
+    /// The rule under which the request counts.
+    pub(crate) fn ruled(&mut self, rule: &Arc<Rule>, headers: &HeaderMap) {
+        rule.metrics.opened(self.connection.worker.id);
+        self.rule = Some(rule.clone());
+        if let Some(line) = &mut self.line {
+            line.request_id = headers.get(REQUEST_ID).cloned();
+        }
+    }
+
+    /// What its attempts came to.
+    pub(crate) fn attempted(&mut self, made: u32, upstream: Option<SocketAddr>) {
+        self.attempts = made;
+        self.upstream = upstream;
+    }
+
+    /// The answer's head.
+    pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        self.status = status;
+        self.trailers(headers);
+        self.bodyless |= matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    }
+
+    /// The proxy answers itself.
+    pub(crate) fn refused(&mut self, failure: Failure, grpc: bool) {
+        let form = failure.form();
+        self.status = form.status;
+        self.grpc_status = grpc.then_some(u32::from(form.grpc));
+        self.failure = Some(failure);
+    }
+
+    /// Looks for a gRPC status among trailers, or in the head of an answer without a body.
+    pub(crate) fn trailers(&mut self, fields: &HeaderMap) {
+        if let Some(value) = fields.get("grpc-status") {
+            self.grpc_status = value.to_str().ok().and_then(|code| code.parse().ok());
+        }
+    }
+
+    /// The caller will not see the answer's trailers.
+    pub(crate) fn trailers_lost(&self) {
+        self.connection.worker.metrics.trailers_dropped();
+    }
+
+    /// The answer has ended as it should.
+    pub(crate) fn complete(mut self) {
+        self.complete = true;
+    }
+
+    /// The answer has ended early.
+    pub(crate) fn broke(mut self, failure: Failure) {
+        self.failure = Some(failure);
+        self.complete = true;
+    }
+
+    fn log(&self, line: &Line, elapsed: std::time::Duration) {
+        let form = self.failure.map(Failure::form);
+        let authority = line.uri.authority().map(|authority| authority.as_str().as_bytes());
+        self.connection.worker.log.log(&Entry {
+            time: line.time,
+            side: self.connection.listener.side,
+            listener: &self.connection.listener.label,
+            peer: Some(self.connection.peer),
+            method: line.method.as_str(),
+            authority: authority.or(line.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default(),
+            path: line.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes(),
+            protocol: match line.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2",
+                _ => "HTTP/1.1",
+            },
+            status: self.status.as_u16(),
+            grpc_status: self.grpc_status,
+            flag: form.map(|form| form.flag),
+            reason: form.map(|form| form.reason),
+            bytes_in: self.flow.bytes_in.get(),
+            bytes_out: self.flow.bytes_out.get(),
+            duration: elapsed,
+            attempts: self.attempts,
+            upstream: self.upstream,
+            service: self.rule.as_ref().map(|rule| &*rule.service).filter(|name| !name.is_empty()),
+            route: self.rule.as_ref().map(|rule| &*rule.route).filter(|name| !name.is_empty()),
+            request_id: line.request_id.as_ref().map(HeaderValue::as_bytes),
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let connection = &self.connection;
+        let now = Instant::now();
+        connection.watch.borrow_mut().answer_done(now.into_std());
+        if !self.complete && !self.bodyless {
+            let gone = Failure::DownstreamGone;
+            self.failure = Some(gone);
+            self.status = gone.form().status;
+        }
+        let worker = &connection.worker;
+        let elapsed = now.duration_since(self.started);
+        let flag = self.failure.map(|failure| failure.form().flag);
+        let status = self.status.as_u16();
+        match &self.rule {
+            Some(rule) => {
+                rule.metrics.record(worker.id, status, flag, elapsed);
+                rule.metrics.closed(worker.id);
+            }
+            None => worker.unruled(connection.listener.side).record(worker.id, status, flag, elapsed),
+        }
+        if let Some(line) = &self.line {
+            self.log(line, elapsed);
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Towards an endpoint: connect, pool, HTTP/1 and HTTP/2, one attempt.
+
+pub(crate) mod attempt;
+pub(crate) mod connect;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod io;
+pub(crate) mod pool;

@@ -1,0 +1,203 @@
+//! HTTP/1.1 to an endpoint: hyper's client on our own pooled connections.
+//!
+//! A connection is lent to one request at a time ([`Lease`]) and comes back when the answer's last byte was read and the
+//! caller's body was sent whole; in any other case it is closed.
+
+use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode, header::HeaderName};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::time::Instant;
+
+use super::{
+    attempt::{AttemptError, Class, Handover, Plan},
+    connect::connect,
+    io::Link,
+    pool::EndpointPool,
+};
+use crate::{
+    body::{RequestBody, UpstreamBody},
+    error::Failure,
+    request::target,
+    worker::Worker,
+};
+
+/// Answer heads above hyper's buffer are refused by it; ours are allowed what requests are allowed.
+const READ_BUFFER: usize = 96 * 1024;
+
+/// At most this many idle connections of one endpoint are kept by a worker.
+const MOST_IDLE: usize = 1024;
+
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// An idle connection.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    sender: SendRequest<RequestBody>,
+    link: Arc<Link>,
+    idle_since: Rc<Cell<Option<Instant>>>,
+    /// When it became idle.
+    pub(crate) since: Instant,
+}
+
+impl Idle {
+    /// Whether its connection has ended.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    /// Marks the closing that follows as ours.
+    pub(crate) fn retire(&self) {
+        self.idle_since.set(None);
+    }
+}
+
+/// A connection that is lent to one request.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    sender: SendRequest<RequestBody>,
+    link: Arc<Link>,
+    pool: Rc<EndpointPool>,
+    idle_since: Rc<Cell<Option<Instant>>>,
+}
+
+impl Lease {
+    /// Back to the pool.
+    pub(crate) fn give_back(self) {
+        let mut idle = self.pool.http1.borrow_mut();
+        if self.sender.is_closed() || idle.len() >= MOST_IDLE {
+            return;
+        }
+        let now = Instant::now();
+        self.idle_since.set(Some(now));
+        idle.push(Idle { sender: self.sender, link: self.link, idle_since: self.idle_since, since: now });
+    }
+}
+
+/// The newest idle connection that is alive, or a new one.
+pub(crate) async fn checkout(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    plan: Plan,
+) -> Result<Lease, AttemptError> {
+    let keep = pool.idle_limit(worker.pool_idle());
+    loop {
+        let Some(mut idle) = pool.http1.borrow_mut().pop() else { break };
+        if idle.since.elapsed() >= keep {
+            // Older ones lie below: none of them is younger.
+            idle.retire();
+            pool.retire_all();
+            break;
+        }
+        let dead = if plan.repeatable { idle.link.looks_dead() } else { idle.link.is_dead() };
+        if dead || idle.sender.is_closed() {
+            pool.learn_close(idle.since.elapsed());
+            continue;
+        }
+        // Ready at once but for the moment in which the connection's task has yet to see the last answer's end.
+        if !idle.sender.is_ready() && idle.sender.ready().await.is_err() {
+            continue;
+        }
+        idle.idle_since.set(None);
+        return Ok(Lease {
+            sender: idle.sender,
+            link: idle.link,
+            pool: pool.clone(),
+            idle_since: idle.idle_since,
+        });
+    }
+    open(worker, pool, plan.connect).await
+}
+
+async fn open(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    limit: Option<Duration>,
+) -> Result<Lease, AttemptError> {
+    let (io, link) = connect(worker, pool.addr, limit).await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(READ_BUFFER)
+        .max_headers(100)
+        .handshake(TokioIo::new(io))
+        .await
+        .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
+    let idle_since = Rc::new(Cell::new(None::<Instant>));
+    let (idle, learner) = (idle_since.clone(), Rc::downgrade(pool));
+    tokio::task::spawn_local(async move {
+        // A request on it hears of an error by itself.
+        let _ = connection.await;
+        // Still marked as idle: then it was the peer that ended it, not our pool.
+        if let (Some(since), Some(pool)) = (idle.get(), learner.upgrade()) {
+            pool.learn_close(since.elapsed());
+        }
+    });
+    Ok(Lease { sender, link, pool: pool.clone(), idle_since })
+}
+
+/// Sends one request on the lent connection and waits for the answer's head.
+pub(crate) async fn send(
+    mut lease: Lease,
+    request: Request<RequestBody>,
+    handover: Handover<'_>,
+) -> Result<Response<UpstreamBody>, AttemptError> {
+    let (mut head, body) = request.into_parts();
+    target::for_http1(&mut head, handover.framing);
+    let mut request = Request::from_parts(head, body);
+    if let Some(key) = handover.key.cloned() {
+        hyper::ext::on_informational(&mut request, move |interim| {
+            if interim.status() == StatusCode::CONTINUE {
+                key.open();
+            }
+        });
+    }
+    let before = lease.link.written();
+    let answer = match lease.sender.send_request(request).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let written = lease.link.written() != before;
+            return Err(classify(&error, written));
+        }
+    };
+    let (head, body) = answer.into_parts();
+    if let Some(value) = head.headers.get(&KEEP_ALIVE)
+        && let Some(seconds) = announced_timeout(value.as_bytes())
+    {
+        lease.pool.learn_announced(seconds);
+    }
+    Ok(Response::from_parts(head, UpstreamBody::http1(body, lease)))
+}
+
+/// `timeout=N` of a Keep-Alive field (RFC 2068 section 19.7.1.1), in seconds.
+fn announced_timeout(value: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(value).ok()?;
+    text.split(',').find_map(|part| {
+        let (name, number) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("timeout").then(|| number.trim().parse().ok())?
+    })
+}
+
+fn classify(error: &hyper::Error, written: bool) -> AttemptError {
+    if error.is_user() || error.is_body_write_aborted() {
+        return AttemptError::new(Failure::DownstreamGone, Class::Caller);
+    }
+    if error.is_parse() || error.is_parse_too_large() {
+        return AttemptError::new(Failure::UpstreamProtocol, Class::Protocol);
+    }
+    let class = if written { Class::Reset } else { Class::Unsent };
+    AttemptError::new(Failure::UpstreamReset, class)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::announced_timeout;
+
+    #[test]
+    fn keep_alive_timeouts_are_read_and_rubbish_is_not() {
+        assert_eq!(announced_timeout(b"timeout=5, max=100"), Some(5));
+        assert_eq!(announced_timeout(b"max=3, Timeout = 7"), Some(7));
+        for rubbish in [&b"timeout"[..], b"timeout=", b"timeout=-1", b"\xff", b"max=3"] {
+            assert_eq!(announced_timeout(rubbish), None);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The connections of one worker, by endpoint.
+//!
+//! Each worker has its own pool: no lock, and a request never leaves its thread. HTTP/1 connections are taken newest
+//! first, so that surplus ones grow old and go; how long a peer leaves them open is learned from `Keep-Alive` and from
+//! closes that were seen. HTTP/2 connections are shared until the peer's stream limit.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{http1, http2};
+
+/// Below this an idle connection is not worth keeping, and a learned time is not believed.
+const SHORTEST_IDLE: Duration = Duration::from_millis(50);
+
+/// A learned idle time grows again by this share each sweep, so that one early close is forgotten in minutes.
+const FORGET: f64 = 1.02;
+
+/// All endpoints that this worker talks to.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    endpoints: RefCell<HashMap<SocketAddr, Rc<EndpointPool>>>,
+}
+
+/// The connections to one endpoint.
+#[derive(Debug)]
+pub(crate) struct EndpointPool {
+    pub(crate) addr: SocketAddr,
+    pub(crate) http1: RefCell<Vec<http1::Idle>>,
+    pub(crate) http2: http2::Shared,
+    /// How long the peer seems to keep idle HTTP/1 connections; shorter than the configured limit, or unknown.
+    learned: Cell<Option<Duration>>,
+    used: Cell<Instant>,
+}
+
+impl Pool {
+    /// The pool of `addr`, made on first use.
+    pub(crate) fn endpoint(&self, addr: SocketAddr) -> Rc<EndpointPool> {
+        if let Some(known) = self.endpoints.borrow().get(&addr) {
+            return known.clone();
+        }
+        let made = Rc::new(EndpointPool {
+            addr,
+            http1: RefCell::new(Vec::new()),
+            http2: http2::Shared::default(),
+            learned: Cell::new(None),
+            used: Cell::new(Instant::now()),
+        });
+        self.endpoints.borrow_mut().insert(addr, made.clone());
+        made
+    }
+
+    /// Closes what has been idle too long and forgets endpoints that nobody has used; called about once a second.
+    pub(crate) fn sweep(&self, now: Instant, limit: Duration) {
+        self.endpoints.borrow_mut().retain(|_, pool| {
+            let keep = pool.idle_limit(limit);
+            let before = pool.http1.borrow().len();
+            pool.http1.borrow_mut().retain(|idle| {
+                let old = now.duration_since(idle.since) >= keep;
+                if old {
+                    idle.retire();
+                }
+                !old && !idle.is_gone()
+            });
+            if before > 0 {
+                pool.used.set(now);
+            }
+            if let Some(learned) = pool.learned.get() {
+                let grown = learned.mul_f64(FORGET);
+                pool.learned.set((grown < limit).then_some(grown));
+            }
+            pool.http2.sweep(now);
+            let busy = Rc::strong_count(pool) > 1 || !pool.http2.is_empty();
+            busy || now.duration_since(pool.used.get()) < Duration::from_secs(60)
+        });
+    }
+}
+
+impl EndpointPool {
+    /// How long an idle HTTP/1 connection of this endpoint may be kept.
+    pub(crate) fn idle_limit(&self, limit: Duration) -> Duration {
+        self.learned.get().map_or(limit, |learned| learned.min(limit))
+    }
+
+    /// Closes every idle HTTP/1 connection.
+    pub(crate) fn retire_all(&self) {
+        for idle in self.http1.borrow_mut().drain(..) {
+            idle.retire();
+        }
+    }
+
+    /// The peer closed a connection that had been idle for `idle`: from now on ours go a little earlier.
+    pub(crate) fn learn_close(&self, idle: Duration) {
+        self.learn(idle.mul_f64(0.75));
+    }
+
+    /// The peer announced `Keep-Alive: timeout=`: one second less leaves room for a request under way.
+    pub(crate) fn learn_announced(&self, seconds: u64) {
+        self.learn(Duration::from_millis(seconds.saturating_mul(1000).saturating_sub(1000)));
+    }
+
+    fn learn(&self, keep: Duration) {
+        let keep = keep.max(SHORTEST_IDLE);
+        if self.learned.get().is_none_or(|known| keep < known) {
+            self.learned.set(Some(keep));
+        }
+    }
+}

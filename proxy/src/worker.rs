@@ -1,0 +1,146 @@
+//! One worker: a thread with its own runtime, connections, deadlines and view of the policy.
+//!
+//! Everything here is `Rc` and `Cell`: a request stays on the worker that owns its caller's connection, so nothing on
+//! its way is shared with another thread but counters that are written by one.
+
+pub(crate) mod deadline;
+
+use std::{
+    cell::Cell,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{runtime::LocalOptions, sync::mpsc, task::spawn_local, time::Instant};
+
+use crate::{
+    balance::Balancer,
+    ctx::Side,
+    drain::Signal,
+    listen::{self, accept::Accepted, own::Own},
+    runtime::{SnapshotCache, Store, snapshot::Snapshot},
+    telemetry::{
+        access_log::{AccessLog, WorkerLog},
+        metrics::{BackendMetrics, Metrics, RouteMetrics},
+    },
+    upstream::pool::Pool,
+};
+
+/// How often idle connections are looked through.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What a worker's requests share.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: usize,
+    pub(crate) deadlines: Rc<deadline::Deadlines>,
+    pub(crate) pool: Pool,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drain: Signal,
+    pub(crate) log: Rc<WorkerLog>,
+    pub(crate) balancer: Balancer,
+    /// Counts attempts to destinations that no Service names.
+    pub(crate) egress: Arc<BackendMetrics>,
+    /// Count requests that were refused before a rule took them.
+    unruled: [Arc<RouteMetrics>; 2],
+    snapshots: SnapshotCache,
+    own: Own,
+    dice: Cell<u64>,
+}
+
+/// What a worker is made of; sent to its thread.
+pub(crate) struct Parts {
+    pub(crate) id: usize,
+    pub(crate) store: Arc<Store>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) drain: Signal,
+    pub(crate) log: AccessLog,
+    pub(crate) own: Own,
+    pub(crate) connections: mpsc::UnboundedReceiver<Accepted>,
+    pub(crate) seed: u64,
+}
+
+impl Worker {
+    /// The policy that is in force now. Held only while a decision is made.
+    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+        self.snapshots.load()
+    }
+
+    /// The series of requests that no rule has taken.
+    pub(crate) fn unruled(&self, side: Side) -> &RouteMetrics {
+        &self.unruled[side as usize]
+    }
+
+    /// Whether an attempt to `addr` would come back to the app's own calls: a loop.
+    pub(crate) fn is_own(&self, addr: SocketAddr) -> bool {
+        self.own.contains(addr)
+    }
+
+    /// A random number; one thread's sequence of SplitMix64 (Steele, Lea, Flood 2014), good enough to spread load.
+    pub(crate) fn dice(&self) -> u64 {
+        let state = self.dice.get().wrapping_add(0x9E37_79B9_7F4A_7C15);
+        self.dice.set(state);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// How long an idle upstream connection is kept.
+    pub(crate) fn pool_idle(&self) -> Duration {
+        self.snapshot().mesh.limits.pool_idle
+    }
+}
+
+/// Starts the worker's thread; it ends when every door to it is closed.
+pub(crate) fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
+    let runtime = |id: usize| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name(format!("worker-{id}"))
+            .build_local(LocalOptions::default())
+    };
+    std::thread::Builder::new().name(format!("worker-{}", parts.id)).spawn(move || {
+        match runtime(parts.id) {
+            Ok(runtime) => runtime.block_on(run(parts)),
+            Err(error) => tracing::error!(worker = parts.id, %error, "no event loop for this worker"),
+        }
+    })
+}
+
+async fn run(parts: Parts) {
+    let mut connections = parts.connections;
+    let egress = parts.metrics.backend("");
+    let unruled = [Side::Inbound, Side::Outbound].map(|side| parts.metrics.route(side, "", ""));
+    let worker = Rc::new(Worker {
+        id: parts.id,
+        deadlines: deadline::Deadlines::new(),
+        pool: Pool::default(),
+        metrics: parts.metrics,
+        drain: parts.drain,
+        log: parts.log.worker_handle(),
+        balancer: Balancer::default(),
+        egress,
+        unruled,
+        snapshots: SnapshotCache::new(parts.store),
+        own: parts.own,
+        dice: Cell::new(parts.seed),
+    });
+    spawn_local(worker.deadlines.clone().run());
+    spawn_local(sweep(worker.clone()));
+    while let Some(accepted) = connections.recv().await {
+        spawn_local(listen::http::serve(worker.clone(), accepted));
+    }
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    let timer = worker.deadlines.after(SWEEP);
+    loop {
+        timer.expired().await;
+        worker.pool.sweep(Instant::now(), worker.pool_idle());
+        timer.reset(Instant::now() + SWEEP);
+    }
+}
