@@ -62,15 +62,21 @@ pub enum StartError {
     #[error("the policy cannot be compiled: {0}")]
     Build(#[from] BuildError),
     /// The system gives no thread or event loop.
-    #[error("cannot start a thread: {0}; the process or thread limit (ulimit -u, pids cgroup) may be reached")]
+    #[error(
+        "cannot start a thread: {0}; the process or thread limit (ulimit -u, pids cgroup) may be reached"
+    )]
     Thread(std::io::Error),
 }
 
 impl StartError {
     pub(crate) fn bind(addr: SocketAddr, what: &str, source: std::io::Error) -> Self {
         let remedy = match source.kind() {
-            std::io::ErrorKind::AddrInUse => "another process has this port; stop it, or give the listener another one",
-            std::io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one",
+            std::io::ErrorKind::AddrInUse => {
+                "another process has this port; stop it, or give the listener another one"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need CAP_NET_BIND_SERVICE; choose a higher one"
+            }
             std::io::ErrorKind::AddrNotAvailable => "this machine has no such address; bind one that it has",
             _ => "check the address of the listener in the policy",
         };
@@ -127,7 +133,8 @@ impl App {
     /// Blocks until the proxy has ended.
     pub fn wait(&self) {
         let done = self.ended.done.lock().unwrap_or_else(PoisonError::into_inner);
-        let _done = self.ended.changed.wait_while(done, |done| !*done).unwrap_or_else(PoisonError::into_inner);
+        let _done =
+            self.ended.changed.wait_while(done, |done| !*done).unwrap_or_else(PoisonError::into_inner);
     }
 }
 
@@ -139,7 +146,14 @@ impl Drop for App {
 }
 
 fn load(options: &Options) -> Result<Resources, StartError> {
-    let files = options.paths.iter().map(|path| outrigger_config::SourceFile { path: path.display().to_string(), text: std::fs::read(path).unwrap_or_default() }).collect();
+    let files = options
+        .paths
+        .iter()
+        .map(|path| outrigger_config::SourceFile {
+            path: path.display().to_string(),
+            text: std::fs::read(path).unwrap_or_default(),
+        })
+        .collect();
     let checked = outrigger_config::check(files);
     let Some(policy) = &checked.policy else { return Err(StartError::Policy(checked.render_text(false))) };
     policy.compile(options.sidecar.as_ref()).map_err(|error| StartError::Policy(error.to_string()))
@@ -174,7 +188,9 @@ async fn run_drain(crew: &Crew, plan: Schedule) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     crew.close(Side::Outbound);
-    while tokio::time::Instant::now() < end && crew.connections(Side::Inbound) + crew.connections(Side::Outbound) > 0 {
+    while tokio::time::Instant::now() < end
+        && crew.connections(Side::Inbound) + crew.connections(Side::Outbound) > 0
+    {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

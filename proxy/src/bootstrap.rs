@@ -29,7 +29,10 @@ use crate::{
         Store, build,
         snapshot::{ListenerKey, Snapshot},
     },
-    telemetry::{access_log::AccessLog, metrics::{ListenerMetrics, Metrics}},
+    telemetry::{
+        access_log::AccessLog,
+        metrics::{ListenerMetrics, Metrics},
+    },
     worker,
 };
 
@@ -124,18 +127,17 @@ impl Crew {
 
     /// Binds what a policy wants and is not bound yet.
     fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<Bound>, StartError> {
-        let known: Vec<(Side, ListenerKey)> =
-            lock(&self.listeners).iter().map(|open| (open.listener.side, open.listener.key)).collect();
-        wanted(snapshot).filter(|wanted| !known.contains(wanted)).map(|(side, key)| self.bind(side, key)).collect()
+        let known: Vec<ListenerKey> = lock(&self.listeners).iter().map(|open| open.listener.key).collect();
+        wanted(snapshot).filter(|wanted| !known.contains(wanted)).map(|key| self.bind(key)).collect()
     }
 
-    fn bind(&self, side: Side, key: ListenerKey) -> Result<Bound, StartError> {
-        let fail = |source| StartError::bind(key.bind, side.as_str(), source);
+    fn bind(&self, key: ListenerKey) -> Result<Bound, StartError> {
+        let fail = |source| StartError::bind(key.bind, key.side.as_str(), source);
         let socket = accept::bind(key.bind).map_err(fail)?;
         let bound = socket.local_addr().map_err(fail)?;
         let label: Box<str> = bound.to_string().into();
-        let metrics = self.metrics.listener(&label);
-        Ok(Bound { listener: Arc::new(Listener { side, key, bound, label, metrics }), socket })
+        let metrics = self.metrics.listener(key.side, &label);
+        Ok(Bound { listener: Arc::new(Listener { side: key.side, key, bound, label, metrics }), socket })
     }
 
     /// Accepts on what was bound, and closes what `snapshot` no longer has.
@@ -152,7 +154,7 @@ impl Crew {
         }
         let wanted: Vec<_> = wanted(snapshot).collect();
         listeners.retain(|open| {
-            let stays = wanted.contains(&(open.listener.side, open.listener.key));
+            let stays = wanted.contains(&open.listener.key);
             if !stays {
                 open.accepting.abort();
             }
@@ -196,7 +198,7 @@ impl Crew {
             Side::Outbound => snapshot.outbound.get(index)?.key,
         };
         let open = self.listeners();
-        open.iter().find(|open| open.side == side && open.key == key).map(|open| open.bound)
+        open.iter().find(|open| open.key == key).map(|open| open.bound)
     }
 
     /// Connections that are open on one side, those of listeners that are closed already among them.
@@ -229,9 +231,9 @@ impl Crew {
 }
 
 /// The listeners that a policy has.
-fn wanted(snapshot: &Snapshot) -> impl Iterator<Item = (Side, ListenerKey)> + '_ {
-    let inbound = snapshot.inbound.iter().map(|listener| (Side::Inbound, listener.key));
-    inbound.chain(snapshot.outbound.iter().map(|listener| (Side::Outbound, listener.key)))
+fn wanted(snapshot: &Snapshot) -> impl Iterator<Item = ListenerKey> + '_ {
+    let inbound = snapshot.inbound.iter().map(|listener| listener.key);
+    inbound.chain(snapshot.outbound.iter().map(|listener| listener.key))
 }
 
 /// What the policy allows, but never more than half of the descriptors: each request may need one upstream.

@@ -40,7 +40,7 @@ pub(crate) async fn pin<'a>(
             look_up(exchange, checked).await?
         }
     };
-    let metrics = direct.backend().map_or(&exchange.worker().egress, |backend| &backend.metrics).clone();
+    let metrics = direct.backend().metrics.clone();
     Ok(Pinned::direct(direct, Target::Address { addr, protocol, metrics }))
 }
 

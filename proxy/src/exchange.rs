@@ -102,4 +102,3 @@ pub(crate) fn decision_head<'a>(head: &'a Parts, checked: &'a Checked) -> Head<'
         headers: &head.headers,
     }
 }
-

@@ -30,9 +30,14 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     };
 
     // Decide: the app behind this listener, with the settings that its Service enforces.
-    let side = decide::Side::Inbound(connection.listener.key);
     let facts = exchange.facts();
-    let decision = decide::decide(&snapshot, side, &decision_head(&head, &checked), &facts, &mut Silent);
+    let decision = decide::decide(
+        &snapshot,
+        connection.listener.key,
+        &decision_head(&head, &checked),
+        &facts,
+        &mut Silent,
+    );
     let mesh = snapshot.mesh.clone();
     drop(snapshot);
 

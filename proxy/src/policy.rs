@@ -107,7 +107,7 @@ pub(crate) async fn run(
         trailer_bytes: limits.trailer_bytes,
         grpc: checked.grpc && told.grpc,
         trailers_lost: told.trailers_lost,
-        open: picked.into_open(),
+        _open: picked.into_open(),
     };
     Response::from_parts(head, AnswerBody::upstream(body, Box::new(finish)))
 }

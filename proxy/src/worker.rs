@@ -5,15 +5,7 @@
 
 pub(crate) mod deadline;
 
-use std::{
-    cell::Cell,
-    io,
-    net::SocketAddr,
-    rc::Rc,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::{runtime::LocalOptions, sync::mpsc, task::spawn_local, time::Instant};
 
@@ -22,10 +14,10 @@ use crate::{
     ctx::Side,
     drain::Signal,
     listen::{self, accept::Accepted, own::Own},
-    runtime::{SnapshotCache, Store, snapshot::Snapshot},
+    runtime::{Pinned, SnapshotCache, Store},
     telemetry::{
         access_log::{AccessLog, WorkerLog},
-        metrics::{BackendMetrics, Metrics, RouteMetrics},
+        metrics::{Metrics, RouteMetrics},
     },
     upstream::pool::Pool,
 };
@@ -43,8 +35,6 @@ pub(crate) struct Worker {
     pub(crate) drain: Signal,
     pub(crate) log: Rc<WorkerLog>,
     pub(crate) balancer: Balancer,
-    /// Counts attempts to destinations that no Service names.
-    pub(crate) egress: Arc<BackendMetrics>,
     /// Count requests that were refused before a rule took them.
     unruled: [Arc<RouteMetrics>; 2],
     snapshots: SnapshotCache,
@@ -66,7 +56,7 @@ pub(crate) struct Parts {
 
 impl Worker {
     /// The policy that is in force now. Held only while a decision is made.
-    pub(crate) fn snapshot(&self) -> Rc<Arc<Snapshot>> {
+    pub(crate) fn snapshot(&self) -> Rc<Pinned> {
         self.snapshots.load()
     }
 
@@ -103,17 +93,14 @@ pub(crate) fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
             .thread_name(format!("worker-{id}"))
             .build_local(LocalOptions::default())
     };
-    std::thread::Builder::new().name(format!("worker-{}", parts.id)).spawn(move || {
-        match runtime(parts.id) {
-            Ok(runtime) => runtime.block_on(run(parts)),
-            Err(error) => tracing::error!(worker = parts.id, %error, "no event loop for this worker"),
-        }
+    std::thread::Builder::new().name(format!("worker-{}", parts.id)).spawn(move || match runtime(parts.id) {
+        Ok(runtime) => runtime.block_on(run(parts)),
+        Err(error) => tracing::error!(worker = parts.id, %error, "no event loop for this worker"),
     })
 }
 
 async fn run(parts: Parts) {
     let mut connections = parts.connections;
-    let egress = parts.metrics.backend("");
     let unruled = [Side::Inbound, Side::Outbound].map(|side| parts.metrics.route(side, "", ""));
     let worker = Rc::new(Worker {
         id: parts.id,
@@ -123,7 +110,6 @@ async fn run(parts: Parts) {
         drain: parts.drain,
         log: parts.log.worker_handle(),
         balancer: Balancer::default(),
-        egress,
         unruled,
         snapshots: SnapshotCache::new(parts.store),
         own: parts.own,

@@ -59,9 +59,9 @@ impl UpstreamBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.inner {
             Inner::Ended => Poll::Ready(None),
-            Inner::Http1 { body, .. } => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|got| got.map_err(|_| BodyError::Upstream)))
-            }
+            Inner::Http1 { body, .. } => Pin::new(body)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|got| got.map_err(|_| BodyError::Upstream))),
             Inner::Http2 { body, .. } => poll_http2(body, cx),
         }
     }
@@ -128,10 +128,7 @@ impl Drop for UpstreamBody {
     }
 }
 
-fn poll_http2(
-    body: &mut RecvStream,
-    cx: &mut Context<'_>,
-) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+fn poll_http2(body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     if let Some(data) = ready!(body.poll_data(cx)) {
         let Ok(data) = data else {
             return Poll::Ready(Some(Err(BodyError::Upstream)));
@@ -163,7 +160,7 @@ pub(crate) struct Finish {
     /// The caller's version or form cannot carry trailers: what comes is counted.
     pub(crate) trailers_lost: bool,
     /// Counts the request at its endpoint.
-    pub(crate) open: Option<OpenRequest>,
+    pub(crate) _open: Option<OpenRequest>,
 }
 
 /// The body that the caller gets.

@@ -39,7 +39,6 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
-    pub(crate) local: SocketAddr,
     /// The peer's address as a header value.
     pub(crate) address: PeerAddress,
     pub(crate) watch: RefCell<HeaderWatch>,
@@ -61,11 +60,7 @@ impl CallerIo {
 }
 
 impl AsyncRead for CallerIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buf.filled().len();
         let polled = if this.prefix.is_empty() {

@@ -11,11 +11,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use outrigger_config::model::Limits;
-use tokio::{
-    io::AsyncReadExt,
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
 
 use super::{
     accept::Accepted,
@@ -45,7 +41,6 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { stream, peer, listener, seat } = accepted;
     let now = Instant::now();
     let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let Ok(local) = stream.local_addr() else { return };
     let limits = worker.snapshot().mesh.limits.clone();
     let metrics = listener.metrics.clone();
     metrics.connection_opened(worker.id);
@@ -56,7 +51,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         _ => Protocol::Http1,
     };
     let watch = HeaderWatch::new(protocol, now.into_std()).into();
-    let connection = Rc::new(Connection { worker, listener, peer, local, watch, address: PeerAddress::new(peer.ip()) });
+    let connection =
+        Rc::new(Connection { worker, listener, peer, watch, address: PeerAddress::new(peer.ip()) });
     let end = match detected {
         Ok((verdict, prefix)) => {
             let io = CallerIo::new(io, prefix, connection.clone());

@@ -19,7 +19,8 @@ impl Own {
     /// Whether a connection to `addr` would arrive at one of them.
     pub(crate) fn contains(&self, addr: SocketAddr) -> bool {
         self.0.load().iter().any(|own| {
-            let everywhere = own.ip().is_unspecified() && (addr.ip().is_loopback() || addr.ip().is_unspecified());
+            let everywhere =
+                own.ip().is_unspecified() && (addr.ip().is_loopback() || addr.ip().is_unspecified());
             own.port() == addr.port() && (own.ip() == addr.ip() || everywhere)
         })
     }

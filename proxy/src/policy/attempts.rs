@@ -17,8 +17,8 @@ use crate::{
     body::{Flow, Inlet, Key, RequestBody, UpstreamBody},
     decide::{Dice, Purpose},
     error::Failure,
-    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason},
     request::strict::Checked,
+    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason},
     upstream::attempt::{self, AttemptError, Class, Handover, Plan},
     worker::Worker,
 };
@@ -208,14 +208,15 @@ impl Attempts<'_> {
             Ok(answer) => self.answered(answer),
         };
         let metrics = self.pinned.target.metrics();
-        let (reason, free) = match retry::judge(outcome, retry, self.repeatable && !self.pinned.last_hop, made) {
-            Judgement::Repeat { reason, free } => (reason, free),
-            Judgement::Final => return None,
-            Judgement::Denied(denied) => {
-                metrics.retry_denied(self.worker.id, denied);
-                return None;
-            }
-        };
+        let (reason, free) =
+            match retry::judge(outcome, retry, self.repeatable && !self.pinned.last_hop, made) {
+                Judgement::Repeat { reason, free } => (reason, free),
+                Judgement::Final => return None,
+                Judgement::Denied(denied) => {
+                    metrics.retry_denied(self.worker.id, denied);
+                    return None;
+                }
+            };
         let deny = |denied| {
             metrics.retry_denied(self.worker.id, denied);
             None

@@ -99,7 +99,8 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
 
 /// The pause before repeat number `repeat` (from 1): uniform between 0 and `min(max, base * 2^(repeat-1))`.
 pub(crate) fn pause(backoff: Backoff, repeat: u32, dice: u64) -> Duration {
-    let doubled = backoff.base.saturating_mul(1_u32.checked_shl(repeat.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled =
+        backoff.base.saturating_mul(1_u32.checked_shl(repeat.saturating_sub(1)).unwrap_or(u32::MAX));
     let top = doubled.min(backoff.max);
     // 53 bits make an exact fraction in [0, 1).
     let fraction = (dice >> 11) as f64 / (1_u64 << 53) as f64;

@@ -82,7 +82,9 @@ impl Target {
             Target::Service(backend) => backend,
         };
         match (backend.protocol, caller) {
-            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => AppProtocol::Http2,
+            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => {
+                AppProtocol::Http2
+            }
             _ => AppProtocol::Http1,
         }
     }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
     self, AppProtocol, BackendTarget, Destination, DestinationPort, EndpointAddress, InboundListener,
-    Resources, RouteRule, ServicePort, TrafficSettings,
+    PathMatch, Resources, RouteRule, ServicePort, TrafficSettings,
 };
 
 use super::{
@@ -81,6 +81,7 @@ pub fn build(
             .map(|(key, from)| builder.inbound(key, from))
             .collect(),
         outbound: Box::default(),
+        path_policy: tells_paths(&resources.destinations),
         egress_rule: builder.egress_rule(&resources.mesh.defaults),
         hosts: foldhash::HashMap::default(),
         cluster_ips: foldhash::HashMap::default(),
@@ -346,6 +347,14 @@ fn fill(snapshot: &Snapshot, endpoints: &[Arc<model::Endpoints>]) {
 
 fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildError> {
     from.iter().map(Modifier::compile).collect()
+}
+
+/// Whether some rule holds for some paths only.
+fn tells_paths(destinations: &[Arc<Destination>]) -> bool {
+    let rules = destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten());
+    rules
+        .flat_map(|rule| &rule.matches)
+        .any(|one| !matches!(&one.path, PathMatch::Prefix(path) if &**path == "/"))
 }
 
 /// The old value where nothing changed.

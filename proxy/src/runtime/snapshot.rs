@@ -45,6 +45,8 @@ pub struct Snapshot {
     pub inbound: Box<[Arc<Inbound>]>,
     /// Listeners for the app's calls.
     pub outbound: Box<[Outbound]>,
+    /// Whether some rule tells paths apart: then a path with two readings is refused.
+    pub path_policy: bool,
     /// Counts and settings of requests that mean no Service.
     pub egress_rule: Arc<Rule>,
     pub(super) hosts: foldhash::HashMap<Arc<str>, Arc<Service>>,

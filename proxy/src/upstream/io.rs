@@ -5,7 +5,6 @@
 
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -39,11 +38,6 @@ impl Link {
         self.read.load(Relaxed)
     }
 
-    /// The local end's address.
-    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
-        self.stream.local_addr().ok()
-    }
-
     /// Whether the peer is known to have closed, or sent what nobody asked for, as far as the last look of the event
     /// loop tells. Costs no system call on a quiet connection.
     pub(crate) fn looks_dead(&self) -> bool {
@@ -69,9 +63,9 @@ impl Link {
     /// A short read emptied the socket: forget its readiness, which saves the read that would only say so. Sound
     /// because the worker's own thread both reads and turns the event loop, so no new readiness can be lost between.
     fn drained(&self) {
-        let _ = self.stream.try_io(Interest::READABLE, || {
-            Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock))
-        });
+        let _ = self
+            .stream
+            .try_io(Interest::READABLE, || Err::<(), _>(io::Error::from(io::ErrorKind::WouldBlock)));
     }
 
     fn peek(&self) -> io::Result<usize> {
@@ -108,11 +102,7 @@ impl MeteredIo {
 }
 
 impl AsyncRead for MeteredIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let link = &self.link;
         loop {
             ready!(link.stream.poll_read_ready(cx))?;
