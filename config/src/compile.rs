@@ -9,6 +9,10 @@ mod mesh;
 mod routes;
 mod settings;
 
+pub(crate) use destination::qualified;
+pub(crate) use endpoints::{SERVICE_NAME, service_of};
+pub(crate) use routes::{headers, path_match, query};
+
 use std::sync::Arc;
 
 use crate::{

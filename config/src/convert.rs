@@ -12,7 +12,7 @@ pub(crate) use macros::{choice, object, parsed};
 pub(crate) use object::{Fields, ObjectSchema};
 pub(crate) use text::{
     Cidr, DnsTarget, HeaderName, HeaderValue, Host, Ip, Label, Problem, SocketAddress, Subdomain, Text,
-    TextValue, Timestamp,
+    TextValue, Timestamp, is_subdomain,
 };
 pub(crate) use value::{Any, Bounded, Flag, List, Percent, Port, Setting, Spanned, Strict, TextMap};
 
@@ -104,7 +104,7 @@ impl<'a> Context<'a> {
         }
         let near = suggest::nearest(text, known.iter().copied());
         let help = match near {
-            Some(near) => format!("did you mean `{near}`? allowed: {}", suggest::list(known)),
+            Some(near) => format!("did you mean `{near}`?"),
             None => format!("allowed: {}", suggest::list(known)),
         };
         let message = format!("`{text}` is not an allowed value");

@@ -160,13 +160,15 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     pub(crate) help: Option<String>,
     pub(crate) related: Vec<(Span, String)>,
+    /// A field below the place that the tree does not hold, such as the second of two equal keys.
+    pub(crate) below: Option<Box<str>>,
 }
 
 impl Fault {
     /// Something that keeps the policy from being used.
     pub(crate) fn error(code: Code, span: Span, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { code, severity: Severity::Error, span, message, help: None, related: Vec::new() }
+        Self { code, severity: Severity::Error, span, message, help: None, related: Vec::new(), below: None }
     }
 
     /// Something that is probably not meant.
@@ -188,6 +190,12 @@ impl Fault {
     /// Says what to do, if something is known.
     pub(crate) fn maybe_help(mut self, help: Option<String>) -> Self {
         self.help = help;
+        self
+    }
+
+    /// Names a field that the tree does not hold.
+    pub(crate) fn below(mut self, key: &str) -> Self {
+        self.below = Some(key.into());
         self
     }
 

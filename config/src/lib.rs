@@ -7,12 +7,15 @@
 //! let text = b"apiVersion: outrigger.dev/v1alpha1
 //! kind: MeshService
 //! metadata: {name: reviews}
-//! spec: {ports: [{port: 80}], endpoint: []}
+//! spec:
+//!   ports: [{port: 80, protocl: http2}]
+//!   endpoints: [{address: \"127.0.0.1:9000\"}]
 //! ";
 //! let file = outrigger_config::SourceFile { path: "reviews.yaml".to_owned(), text: text.to_vec() };
 //! let checked = outrigger_config::check(vec![file]);
+//! assert_eq!(checked.errors(), 1);
 //! assert_eq!(checked.findings[0].to_string(),
-//!     "reviews.yaml:4:29: error[OR110] spec.endpoint: unknown field `endpoint`");
+//!     "reviews.yaml:5:22: error[OR110] spec.ports[0].protocl: unknown field `protocl`");
 //! ```
 
 pub mod model;

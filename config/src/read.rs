@@ -90,8 +90,7 @@ fn header<'n>(root: &'n Node, key: &str, faults: &mut Vec<Fault>) -> Option<(&'n
             None => {
                 let example =
                     if key == "kind" { "`kind: Sidecar`" } else { "`apiVersion: outrigger.dev/v1alpha1`" };
-                let place = Span { end: root.span.start + 1, ..root.span };
-                Fault::error(Code::MissingField, place, format!("the object has no `{key}`"))
+                Fault::error(Code::MissingField, root.span, format!("the object has no `{key}`"))
                     .help(format!("such as {example}"))
             }
         };

@@ -14,17 +14,17 @@ mod service;
 mod sidecar;
 mod traffic_policy;
 
-pub(crate) use endpoint_slice::{EndpointSlice, SlicePort};
+pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
 pub(crate) use http_route::{
-    BackendRef, Filter, HTTPRoute, HeaderModifier, HeaderPair, Match, PathType, RouteTimeouts, Rule,
-    ValueType,
+    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, Match, PathType, RouteTimeouts,
+    Rule, ValueType,
 };
-pub(crate) use mesh::{EgressMode, LimitsBody, Mesh};
+pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
 pub(crate) use mesh_service::{MeshService, Protocol};
 pub(crate) use metadata::Metadata;
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
-pub(crate) use service::{ClusterIp, Service, ServiceType, Transport, WireProtocol};
-pub(crate) use sidecar::{InboundProtocolWord, Sidecar};
+pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};
+pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar};
 pub(crate) use traffic_policy::{
     Balance, Condition, LoadBalancerBody, RetryBody, TimeoutsBody, TrafficBody, TrafficPolicy,
 };

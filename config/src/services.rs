@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::{
     model::{AppProtocol, ObjectName},
     objects::{Object, Objects},
-    schema::{MeshService, Protocol, Service, ServiceType, Transport, WireProtocol},
+    schema::{MeshService, Protocol, Service, ServiceType, WireProtocol},
     suggest,
     yaml::Span,
 };
@@ -131,7 +131,7 @@ fn mesh_entry(object: &Object<MeshService>) -> Entry<'_> {
 
 fn core_entry(object: &Object<Service>) -> Entry<'_> {
     let spec = &object.body.spec;
-    let tcp = spec.ports.iter().filter(|port| matches!(port.transport, None | Some(Transport::Tcp)));
+    let tcp = spec.ports.iter().filter(|port| port.is_tcp());
     let ports = tcp.map(|port| EntryPort {
         number: port.port.value.port(),
         name: port.name.as_ref().map_or("", |name| &name.value.0),

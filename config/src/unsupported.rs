@@ -84,3 +84,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
 pub(crate) fn is(kind: &str, path: &str) -> bool {
     LIST.binary_search(&(kind, path)).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

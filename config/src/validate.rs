@@ -3,7 +3,54 @@
 //! Types and forms are settled before. Objects that were read in part are checked for what is there; nothing is
 //! concluded from what is missing in them.
 
-use crate::{diagnostic::Fault, objects::Objects};
+mod hosts;
+mod mesh;
+mod names;
+mod path;
+mod policies;
+mod references;
+mod regex;
+mod routes;
+mod rules;
+mod services;
+mod shadow;
+mod sidecars;
+mod timeouts;
 
-/// All checks.
-pub(crate) fn all(_objects: &Objects, _faults: &mut Vec<Fault>) {}
+use crate::{
+    diagnostic::Fault,
+    objects::{Object, Objects},
+    schema::HTTPRoute,
+    services::Services,
+};
+use std::collections::HashMap;
+
+use crate::model::ObjectName;
+
+/// What every check works with.
+struct Checks<'a> {
+    objects: &'a Objects,
+    services: Services<'a>,
+    routes: HashMap<&'a ObjectName, &'a Object<HTTPRoute>>,
+    faults: &'a mut Vec<Fault>,
+}
+
+impl Checks<'_> {
+    fn push(&mut self, fault: Fault) {
+        self.faults.push(fault);
+    }
+}
+
+/// All checks. Faults come in no order; they are sorted by place later.
+pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
+    let routes = objects.routes.iter().map(|route| (&route.name, route)).collect();
+    let mut checks = Checks { objects, services: Services::new(objects), routes, faults };
+    names::check(&mut checks);
+    hosts::check(&mut checks);
+    services::check(&mut checks);
+    sidecars::check(&mut checks);
+    mesh::check(&mut checks);
+    routes::check(&mut checks);
+    shadow::check(&mut checks);
+    policies::check(&mut checks);
+}

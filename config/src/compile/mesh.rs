@@ -7,7 +7,7 @@ use crate::{
     convert::{Setting, Spanned, Strict},
     duration::GepDuration,
     model::{AccessLog, Egress, Limits, MeshConfig},
-    schema::{EgressMode, LimitsBody},
+    schema::{AccessLogFormat, EgressMode, LimitsBody},
 };
 
 /// Mesh-wide settings; built-in ones where no Mesh is written.
@@ -25,7 +25,12 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
         },
         limits: spec.and_then(|spec| spec.limits.as_ref()).map(limits).unwrap_or_default(),
         defaults: scope.layers.defaults(),
-        access_log: matches!(access_log, Some(Setting::Set(_))).then_some(AccessLog::Json),
+        access_log: match access_log {
+            Some(Setting::Set(body)) => Some(match body.format.0 {
+                None | Some(AccessLogFormat::Json) => AccessLog::Json,
+            }),
+            None | Some(Setting::Unset | Setting::Off) => None,
+        },
     }
 }
 

@@ -84,7 +84,7 @@ macro_rules! choice {
                 cx: &mut $crate::convert::Context<'_>,
             ) -> Option<Self> {
                 const WORDS: &[&str] = &[$( $word ),*];
-                match $crate::convert::TextValue::read(node, cx)? {
+                match $crate::convert::TextValue::read_word(node, WORDS, cx)? {
                     $( $word => Some(Self::$variant), )*
                     other => {
                         cx.unknown_value(node, other, WORDS);

@@ -14,22 +14,26 @@ use crate::{
 pub(crate) struct Fields<'n> {
     entries: &'n [Entry],
     span: Span,
+    /// Fields that unknown keys were probably meant to be: they are not reported as missing too.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
     /// Opens a mapping and reports the keys that are not known.
-    pub(crate) fn open(node: &'n Node, known: &[&str], cx: &mut Context<'_>) -> Option<Self> {
+    pub(crate) fn open(node: &'n Node, known: &[&'static str], cx: &mut Context<'_>) -> Option<Self> {
         let Value::Map(entries) = &node.value else {
             let help = (!known.is_empty()).then(|| format!("its fields: {}", suggest::list(known)));
             cx.wrong_type(node, "a mapping", help);
             return None;
         };
+        let mut meant = Vec::new();
         for entry in entries {
             if !known.contains(&&*entry.key) {
                 cx.unknown_field(&entry.key, entry.key_span, known);
+                meant.extend(suggest::nearest(&entry.key, known.iter().copied()));
             }
         }
-        Some(Self { entries, span: node.span })
+        Some(Self { entries, span: node.span, meant })
     }
 
     /// Reads one field. `None` only if the field is required and missing or refused.
@@ -39,7 +43,7 @@ impl<'n> Fields<'n> {
             Some(entry) => T::from_node(&entry.value, cx).or_else(T::refused),
             None => {
                 let absent = T::absent();
-                if absent.is_none() {
+                if absent.is_none() && !self.meant.contains(&key) {
                     cx.error(Code::MissingField, self.span, format!("the field `{key}` is missing"));
                 }
                 absent

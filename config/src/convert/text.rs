@@ -12,6 +12,7 @@ use schemars::{Schema, json_schema};
 use super::{Context, parsed};
 use crate::{
     diagnostic::{Code, Fault},
+    suggest,
     yaml::{Node, ScalarKind, Span},
 };
 
@@ -38,6 +39,24 @@ impl TextValue {
         };
         cx.wrong_type(node, "a string", help);
         None
+    }
+
+    /// As `read`, for one of some words: what is no string is none of them.
+    pub(crate) fn read_word<'n>(node: &'n Node, words: &[&str], cx: &mut Context<'_>) -> Option<&'n str> {
+        match node.scalar() {
+            Some((text, ScalarKind::String)) => Some(text),
+            other => {
+                let allowed = suggest::list(words);
+                let help = match other {
+                    Some((text, ScalarKind::LooseBool(value))) => {
+                        format!("YAML 1.1 readers take `{text}` for {value}; allowed: {allowed}")
+                    }
+                    _ => format!("allowed: {allowed}"),
+                };
+                cx.wrong_type(node, "a word", Some(help));
+                None
+            }
+        }
     }
 }
 

@@ -69,6 +69,13 @@ pub(crate) enum Setting<T> {
     Set(T),
 }
 
+impl<T> Setting<T> {
+    /// Whether nothing was written.
+    pub(crate) fn is_unset(&self) -> bool {
+        matches!(self, Self::Unset)
+    }
+}
+
 impl<T: FromNode> FromNode for Setting<T> {
     fn from_node(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
         T::from_node(node, cx).map(Self::Set)
@@ -76,6 +83,11 @@ impl<T: FromNode> FromNode for Setting<T> {
 
     fn absent() -> Option<Self> {
         Some(Self::Unset)
+    }
+
+    fn refused() -> Option<Self> {
+        // Something was written, so nothing may be concluded from its absence.
+        Some(Self::Off)
     }
 
     fn null(_: &str, _: &Node, _: &mut Context<'_>) -> Option<Self> {

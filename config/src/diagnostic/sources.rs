@@ -57,11 +57,16 @@ impl Sources {
             let origin = self.origin(&span);
             Related { origin, message, span }
         });
+        let mut field = root.map(|root| yaml::field_path(root, &fault.span)).unwrap_or_default();
+        if let Some(below) = &fault.below {
+            let dot = if field.is_empty() { "" } else { "." };
+            field = format!("{field}{dot}{below}");
+        }
         Finding {
             code: fault.code,
             severity: fault.severity,
             origin: self.origin(&fault.span),
-            field: root.map(|root| yaml::field_path(root, &fault.span)).unwrap_or_default(),
+            field,
             message: fault.message,
             help: fault.help,
             related: related.collect(),

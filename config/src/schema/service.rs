@@ -90,6 +90,13 @@ object! {
     }
 }
 
+impl ServicePortBody {
+    /// Whether the port takes TCP connections; others are left alone.
+    pub(crate) fn is_tcp(&self) -> bool {
+        matches!(self.transport, None | Some(Transport::Tcp))
+    }
+}
+
 choice! {
     /// The transport of a port.
     pub(crate) enum Transport {

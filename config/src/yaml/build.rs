@@ -14,14 +14,14 @@ use crate::diagnostic::{Code, Fault};
 type Stop = Box<Fault>;
 
 /// All documents of the text that hold something.
-pub(super) fn documents(file: u32, text: &str, faults: &mut Vec<Fault>) -> Result<Vec<Node>, Stop> {
+pub(super) fn documents<'a>(file: u32, text: &'a str, faults: &'a mut Vec<Fault>) -> Result<Vec<Node>, Stop> {
     let mut options = Options::default();
     options.set_emit_comments(false);
     options.flow_nesting_limit = budget::DEPTH;
     options.block_nesting_limit = budget::DEPTH;
     let parser = Parser::new_from_str_with_options(text, options);
     let mut builder =
-        Builder { file, parser, faults, anchors: HashMap::new(), nodes: 0, copied: 0, depth: 0 };
+        Builder { file, text, parser, faults, anchors: HashMap::new(), nodes: 0, copied: 0, depth: 0 };
     let mut roots = Vec::new();
     while let Some((event, span)) = builder.next()? {
         match event {
@@ -40,6 +40,7 @@ pub(super) fn documents(file: u32, text: &str, faults: &mut Vec<Fault>) -> Resul
 
 struct Builder<'a> {
     file: u32,
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     faults: &'a mut Vec<Fault>,
     anchors: HashMap<usize, Node>,
@@ -57,9 +58,17 @@ impl<'a> Builder<'a> {
                 Ok(Some((event, place)))
             }
             Some(Err(error)) => {
-                Err(Box::new(syntax_fault(&error, self.place(error.marker(), error.marker()))))
+                let place = self.place(error.marker(), error.marker());
+                Err(Box::new(syntax_fault(&error, self.before_tabs(place))))
             }
         }
+    }
+
+    /// The parser points behind tabs; a person looks for the tabs themselves.
+    fn before_tabs(&self, place: Span) -> Span {
+        let before = self.text.get(..place.start as usize).unwrap_or_default();
+        let tabs = (before.len() - before.trim_end_matches('\t').len()) as u32;
+        Span { start: place.start - tabs, column: place.column.saturating_sub(tabs).max(1), ..place }
     }
 
     /// The next event, where the grammar promises one.
@@ -168,6 +177,7 @@ impl<'a> Builder<'a> {
                 Some(first) => {
                     let message = format!("the key `{text}` is written twice");
                     let fault = Fault::error(Code::DuplicateKey, key.span, message)
+                        .below(&text)
                         .related(first, format!("`{text}` is written first here"))
                         .help("remove one of the two");
                     self.faults.push(fault);

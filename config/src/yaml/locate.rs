@@ -12,6 +12,13 @@ pub(crate) fn field_path(root: &Node, place: &Span) -> String {
     let mut path = String::new();
     let mut node = root;
     loop {
+        // A block mapping begins where its first key does; the whole span tells the two apart. A list that is not
+        // indented can have the very span of its only item; then the item is meant.
+        let is_item =
+            matches!(&node.value, Value::Seq(items) if items.iter().any(|item| item.span == *place));
+        if node.span == *place && !is_item {
+            return path;
+        }
         match &node.value {
             Value::Scalar { .. } => return path,
             Value::Seq(items) => {

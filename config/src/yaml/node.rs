@@ -29,11 +29,6 @@ impl Span {
     pub(crate) fn holds(&self, other: &Span) -> bool {
         self.file == other.file && self.start <= other.start && other.start < self.end.max(self.start + 1)
     }
-
-    /// A part of this span, by byte offsets inside it; the text between must be one line of ASCII before the part.
-    pub(crate) fn part(&self, from: u32, to: u32) -> Self {
-        Self { start: self.start + from, end: self.start + to, column: self.column + from, ..*self }
-    }
 }
 
 /// A value and where it stands.

@@ -1,0 +1,26 @@
+//! The Mesh object: limits that must be more than nothing, and its default policy.
+
+use super::{Checks, policies, timeouts};
+use crate::diagnostic::{Code, Fault};
+
+pub(super) fn check(checks: &mut Checks<'_>) {
+    let objects = checks.objects;
+    for mesh in &objects.meshes {
+        let spec = &mesh.body.spec;
+        if let Some(limits) = &spec.limits {
+            for (limit, why) in [
+                (&limits.header_timeout.0, "no request could arrive"),
+                (&limits.connection_idle.0, "no connection could stay open"),
+            ] {
+                if let Some(zero) = limit.as_ref().filter(|limit| limit.value.0.is_zero()) {
+                    let message = format!("the limit must be more than zero: {why}");
+                    checks.push(Fault::error(Code::Range, zero.span, message).help("allowed: 1ms and more"));
+                }
+            }
+        }
+        if let Some(defaults) = &spec.defaults {
+            timeouts::policy(&defaults.timeouts, checks);
+            policies::retry(&defaults.retry, checks);
+        }
+    }
+}

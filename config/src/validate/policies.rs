@@ -1,0 +1,190 @@
+//! TrafficPolicies: targets that exist, blocks that act on such a target, one policy per target.
+
+use std::{collections::HashMap, time::Duration};
+
+use super::{Checks, timeouts};
+use crate::{
+    convert::Setting,
+    diagnostic::{Code, Fault},
+    model::ObjectName,
+    objects::Object,
+    schema::{Condition, RetryBody, TargetKind, TargetRef, TrafficPolicy},
+    suggest,
+    yaml::Span,
+};
+
+pub(super) fn check(checks: &mut Checks<'_>) {
+    let objects = checks.objects;
+    for policy in &objects.policies {
+        let spec = &policy.body.spec;
+        if spec.target_refs.is_empty() && spec.target_refs.complete {
+            let fault = Fault::error(Code::MissingField, policy.span, "the policy has no `targetRefs`");
+            checks.push(fault.help("such as `targetRefs: [{kind: Service, name: reviews}]`"));
+        }
+        for target in spec.target_refs.iter() {
+            target_exists(policy, target, checks);
+        }
+        if spec.timeouts.is_unset() && spec.retry.is_unset() && spec.load_balancer.0.is_none() {
+            checks.push(Fault::warning(Code::NoEffect, policy.span, "the policy sets nothing"));
+        }
+        load_balancer(policy, checks);
+        timeouts::policy(&spec.timeouts, checks);
+        retry(&spec.retry, checks);
+    }
+    contended(checks);
+    attempts(checks);
+}
+
+fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mut Checks<'_>) {
+    let name = ObjectName { namespace: policy.name.namespace.clone(), name: target.name.value.0.clone() };
+    let (group, shown) = match target.kind.value {
+        TargetKind::Service => ("", "\"\""),
+        TargetKind::HTTPRoute => ("gateway.networking.k8s.io", "gateway.networking.k8s.io"),
+    };
+    if let Some(written) = target.group.as_ref().filter(|written| &*written.value.0 != group) {
+        let message =
+            format!("{} is not a kind of the group `{}`", target.kind.value.word(), written.value.0);
+        let fault = Fault::error(Code::WrongReference, written.span, message);
+        return checks.push(fault.help(format!("write `group: {shown}`, or leave it out")));
+    }
+    match target.kind.value {
+        TargetKind::Service => {
+            checks.service(&name, target.name.span);
+            if let Some(section) = &target.section_name {
+                let message = "`sectionName` names a rule of a route; a Service has none";
+                let fault = Fault::error(Code::Misplaced, section.span, message);
+                checks.push(fault.help("leave it out: the policy holds for all ports of the Service"));
+            }
+        }
+        TargetKind::HTTPRoute => route_exists(&name, target, checks),
+    }
+}
+
+fn route_exists(name: &ObjectName, target: &TargetRef, checks: &mut Checks<'_>) {
+    let Some(route) = checks.routes.get(name).copied() else {
+        if !checks.objects.may_exist(&["HTTPRoute"], name) {
+            let message = format!("there is no HTTPRoute `{name}`");
+            let fault = Fault::error(Code::UnknownReference, target.name.span, message);
+            let here = checks.routes.keys().filter(|route| route.namespace == name.namespace);
+            let near = suggest::nearest(&name.name, here.map(|route| &*route.name));
+            let near =
+                near.and_then(|near| checks.routes.get(&ObjectName::new(name.namespace.clone(), near)));
+            let fault = match near {
+                Some(near) => fault
+                    .related(near.span, format!("`{}` stands here", near.name))
+                    .help(format!("did you mean `{}`?", near.name.name)),
+                None => fault.help("a policy stands in the namespace of its target"),
+            };
+            checks.push(fault);
+        }
+        return;
+    };
+    let Some(section) = &target.section_name else { return };
+    let rules = &route.body.spec.rules;
+    let names: Vec<_> = rules.iter().filter_map(|rule| rule.name.as_ref()).collect();
+    if !rules.complete || names.iter().any(|rule| rule.value.0 == section.value.0) {
+        return;
+    }
+    let message = format!("the HTTPRoute `{name}` has no rule named `{}`", section.value.0);
+    let words: Vec<&str> = names.iter().map(|rule| &*rule.value.0).collect();
+    let near = suggest::nearest(&section.value.0, words.iter().copied());
+    let place = names.iter().find(|rule| Some(&*rule.value.0) == near).map_or(route.span, |rule| rule.span);
+    let help = suggest::help(&section.value.0, &words).unwrap_or("give the rule a `name`".to_owned());
+    let fault = Fault::error(Code::UnknownReference, section.span, message)
+        .related(place, near.map_or("the route".to_owned(), |near| format!("`{near}` stands here")))
+        .help(help);
+    checks.push(fault);
+}
+
+/// An endpoint is chosen by its own Service's rule, whatever route leads there.
+fn load_balancer(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
+    let spec = &policy.body.spec;
+    let route = spec.target_refs.iter().find(|target| target.kind.value == TargetKind::HTTPRoute);
+    if let (Some(block), Some(route)) = (&spec.load_balancer.0, route) {
+        let message = "`loadBalancer` cannot stand on a route: the Service that answers has its own";
+        let fault = Fault::error(Code::Misplaced, block.span, message)
+            .related(route.kind.span, "this target is a route")
+            .help("write it into a TrafficPolicy whose target is the Service");
+        checks.push(fault);
+    }
+}
+
+/// What a retry block says must be possible in itself.
+pub(super) fn retry(retry: &Setting<RetryBody>, checks: &mut Checks<'_>) {
+    let Setting::Set(body) = retry else { return };
+    let by_status = body.on.iter().find(|on| on.value == Condition::RetriableStatus);
+    match by_status {
+        Some(on) if body.statuses.is_empty() && body.statuses.complete => {
+            let message = "`retriable-status` means the statuses of `retry.statuses`, and there are none";
+            let fault = Fault::error(Code::MissingField, on.span, message);
+            checks.push(fault.help("such as `statuses: [429, 503]`"));
+        }
+        None if body.on.written && body.on.complete => {
+            for status in body.statuses.iter().take(1) {
+                let message = "`statuses` have no effect without `retriable-status` in `on`";
+                let fault = Fault::warning(Code::NoEffect, status.span, message);
+                checks.push(fault.help("add `retriable-status` to `on`"));
+            }
+        }
+        _ => {}
+    }
+    let backoff = body.backoff.0.as_ref().and_then(|b| b.base.0.as_ref().zip(b.max.0.as_ref()));
+    if let Some((base, max)) = backoff.filter(|(base, max)| base.value.0 > max.value.0) {
+        let message = format!("`base` ({:?}) is longer than `max` ({:?})", base.value.0, max.value.0);
+        let fault = Fault::error(Code::Timeouts, base.span, message);
+        checks.push(fault.related(max.span, "`max` is set here"));
+    }
+    let ttl = body.budget.0.as_ref().and_then(|budget| budget.ttl.0.as_ref());
+    if let Some(ttl) =
+        ttl.filter(|ttl| !(Duration::from_secs(1)..=Duration::from_secs(60)).contains(&ttl.value.0))
+    {
+        let message = format!("{:?} is out of range", ttl.value.0);
+        checks.push(Fault::error(Code::Range, ttl.span, message).help("allowed: 1s to 60s"));
+    }
+}
+
+/// Warns of conditions that no attempt count ever uses.
+fn attempts(checks: &mut Checks<'_>) {
+    let objects = checks.objects;
+    let defaults = objects.meshes.iter().filter_map(|mesh| mesh.body.spec.defaults.as_ref());
+    let policies = objects.policies.iter().map(|policy| &policy.body.spec.retry);
+    let blocks: Vec<_> = policies.chain(defaults.map(|body| &body.retry)).collect();
+    let counted = |retry: &&Setting<RetryBody>| matches!(retry, Setting::Set(body) if matches!(&body.attempts, Setting::Set(n) if n.value.0 > 0));
+    if objects.unknown || blocks.iter().any(counted) {
+        return;
+    }
+    for retry in blocks {
+        if let Setting::Set(body) = retry
+            && let Some(on) = body.on.first()
+            && matches!(body.attempts, Setting::Unset)
+        {
+            let message = "`retry.on` has no effect: `attempts` is 0 unless set";
+            checks.push(Fault::warning(Code::NoEffect, on.span, message).help("add `attempts: 2`"));
+        }
+    }
+}
+
+/// Two policies on one target: the older wins, field by field.
+fn contended(checks: &mut Checks<'_>) {
+    let objects = checks.objects;
+    let mut first: HashMap<(ObjectName, &str, Option<&str>), (&ObjectName, Span)> = HashMap::new();
+    for policy in &objects.policies {
+        for target in policy.body.spec.target_refs.iter() {
+            let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
+            let section = target.section_name.as_ref().map(|section| &*section.value.0);
+            let key = (name, target.kind.value.word(), section);
+            if let Some((winner, span)) = first.get(&key) {
+                let message = format!(
+                    "`{}` and `{winner}` hold for one target; where both set a field, `{winner}` wins",
+                    policy.name
+                );
+                let fault = Fault::warning(Code::Contended, target.name.span, message)
+                    .related(*span, format!("`{winner}` is the older one, or the first by name"))
+                    .help("put the fields into one policy");
+                checks.push(fault);
+            } else {
+                first.insert(key, (&policy.name, target.name.span));
+            }
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
+
+use super::{Checks, path, regex, timeouts};
+use crate::{
+    convert::{HeaderName, Spanned},
+    diagnostic::{Code, Fault},
+    objects::Object,
+    references::{self, Resolved},
+    schema::{BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, Match, PathType, Rule, ValueType},
+    yaml::Span,
+};
+
+pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<'_>) {
+    rule.matches.iter().for_each(|one| conditions(one, checks));
+    filters(&rule.filters, checks);
+    for backend in rule.backend_refs.iter() {
+        filters(&backend.filters, checks);
+        resolve(route, backend, checks);
+    }
+    weights(rule, checks);
+    if let Some(limits) = &rule.timeouts {
+        timeouts::route(limits, checks);
+    }
+}
+
+fn conditions(one: &Match, checks: &mut Checks<'_>) {
+    if let Some((rule, value)) = one.path.as_ref().and_then(|rule| Some((rule, rule.value.as_ref()?))) {
+        match rule.kind {
+            Some(PathType::RegularExpression) => regex::check(value, checks),
+            None | Some(PathType::Exact | PathType::PathPrefix) => path::check(value, checks),
+        }
+    }
+    let headers = one.headers.iter().map(|rule| (rule.kind, &rule.value));
+    let query = one.query.iter().map(|rule| (rule.kind, &rule.value));
+    for (_, value) in headers.chain(query).filter(|(kind, _)| *kind == Some(ValueType::RegularExpression)) {
+        regex::check(value, checks);
+    }
+    let headers: Vec<(&str, Span)> =
+        one.headers.iter().map(|rule| (&*rule.name.value.0, rule.name.span)).collect();
+    let query: Vec<(&str, Span)> =
+        one.query.iter().map(|rule| (&*rule.name.value.0, rule.name.span)).collect();
+    repeated("header", &headers, checks);
+    repeated("query parameter", &query, checks);
+}
+
+/// Upstream: of several conditions on one name only the first counts.
+fn repeated(what: &str, names: &[(&str, Span)], checks: &mut Checks<'_>) {
+    for (index, (name, span)) in names.iter().enumerate() {
+        if let Some((_, first)) = names[..index].iter().find(|(earlier, _)| earlier == name) {
+            let message = format!("only the first condition on the {what} `{name}` counts");
+            checks.push(Fault::warning(Code::NoEffect, *span, message).related(*first, "the first one"));
+        }
+    }
+}
+
+fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
+    for (index, filter) in filters.iter().enumerate() {
+        let kind = filter.kind.value;
+        let fields = [
+            (
+                FilterType::RequestHeaderModifier,
+                "requestHeaderModifier",
+                filter.request_header_modifier.as_ref(),
+            ),
+            (
+                FilterType::ResponseHeaderModifier,
+                "responseHeaderModifier",
+                filter.response_header_modifier.as_ref(),
+            ),
+        ];
+        for (owner, field, body) in fields {
+            match body {
+                None if owner == kind => {
+                    let message = format!("a filter of type {} needs `{field}`", kind.word());
+                    checks.push(Fault::error(Code::MissingField, filter.kind.span, message));
+                }
+                Some(body) if owner != kind => {
+                    let message = format!("`{field}` does not belong to a filter of type {}", kind.word());
+                    let fault = Fault::error(Code::Conflict, body.span, message);
+                    checks.push(fault.help(format!("write `type: {}`", owner.word())));
+                }
+                Some(body) => modifier(body, checks),
+                None => {}
+            }
+        }
+        if let Some(first) = filters[..index].iter().find(|earlier| earlier.kind.value == kind) {
+            let message = format!("a filter of type {} stands here already", kind.word());
+            let fault = Fault::error(Code::Conflict, filter.kind.span, message)
+                .related(first.kind.span, "the first one")
+                .help("write all changes into one filter");
+            checks.push(fault);
+        }
+    }
+}
+
+/// Headers that frame a message or route it: what a person writes here would break the message, or would be undone.
+const FIXED: &[&str] = &[
+    "connection",
+    "content-length",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+fn modifier(body: &HeaderModifier, checks: &mut Checks<'_>) {
+    let set: Vec<&Spanned<HeaderName>> = body.set.iter().map(|pair| &pair.name).collect();
+    let add: Vec<&Spanned<HeaderName>> = body.add.iter().map(|pair| &pair.name).collect();
+    let remove: Vec<&Spanned<HeaderName>> = body.remove.iter().collect();
+    for name in set.iter().chain(&add).chain(&remove) {
+        let text = &*name.value.0;
+        if FIXED.contains(&text) || text.starts_with("x-outrigger-") {
+            let message = format!("the header `{text}` cannot be changed");
+            let help = "it belongs to the connection or to the proxy itself";
+            checks.push(Fault::error(Code::Header, name.span, message).help(help));
+        }
+    }
+    for names in [set, add, remove] {
+        for (index, name) in names.iter().enumerate() {
+            if let Some(first) = names[..index].iter().find(|earlier| earlier.value == name.value) {
+                let message = format!("the header `{}` is written twice", name.value.0);
+                let fault =
+                    Fault::error(Code::Conflict, name.span, message).related(first.span, "first here");
+                checks.push(fault.help("letter case does not count in header names"));
+            }
+        }
+    }
+}
+
+fn weights(rule: &Rule, checks: &mut Checks<'_>) {
+    let backends = &rule.backend_refs;
+    if !backends.complete {
+        return;
+    }
+    let Some(first) = backends.first() else {
+        let message = "the rule has no backendRefs: every request that it matches is answered 500";
+        let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
+        return checks.push(Fault::warning(Code::UnresolvedBackend, place, message));
+    };
+    let zero = |backend: &&BackendRef| backend.weight.as_ref().is_some_and(|weight| weight.value.0 == 0);
+    if backends.iter().filter(zero).count() == backends.len() {
+        let message = "no backend has a weight above 0: every request would be answered 500";
+        let place = first.weight.as_ref().map_or(first.span, |weight| weight.span);
+        checks.push(Fault::error(Code::Weights, place, message).help("give at least one backend a weight"));
+    }
+}
+
+fn resolve(route: &Object<HTTPRoute>, backend: &BackendRef, checks: &mut Checks<'_>) {
+    let is_service = backend.kind.as_ref().is_none_or(|kind| &*kind.0 == "Service");
+    if is_service && backend.port.is_none() {
+        let message = "a backendRef of kind Service needs `port`";
+        return checks.push(Fault::error(Code::MissingField, backend.name.span, message));
+    }
+    let Resolved::Nothing { service, reason } =
+        references::backend(&checks.services, backend, &route.name.namespace)
+    else {
+        return;
+    };
+    let message = format!("{reason}: this share of the requests is answered 500");
+    let fault = |span| Fault::warning(Code::UnresolvedBackend, span, message.clone());
+    let Some(service) = service else {
+        return checks.push(fault(backend.name.span).help("kinds of backends: Service, MeshService"));
+    };
+    match checks.services.get(&service).cloned() {
+        None if checks.service_may_exist(&service) => {}
+        None => {
+            let fault = checks.unknown_service(fault(backend.name.span), &service);
+            checks.push(Fault { message, ..fault });
+        }
+        Some(entry) if !entry.complete => {}
+        Some(entry) => {
+            let place = backend.port.as_ref().map_or(backend.name.span, |port| port.span);
+            let fault = fault(place)
+                .related(entry.span, format!("`{service}` stands here"))
+                .help(format!("its ports: {}", entry.ports_in_words()));
+            checks.push(fault);
+        }
+    }
+}
