@@ -49,12 +49,23 @@ pub struct Head<'a> {
 pub struct Facts {
     /// The address that the caller dialled, where traffic is redirected to us.
     pub original_destination: Option<SocketAddr>,
+    /// How the request named its target.
+    pub form: Form,
     /// The caller's address.
     pub peer: IpAddr,
     /// When the head was complete.
     pub now: Instant,
     /// Drives every random choice of this request, by splitting: see [`Dice`].
     pub dice: u64,
+}
+
+/// How a request names its target (RFC 9112, section 3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By path and Host, or as HTTP/2 does.
+    Origin,
+    /// By absolute URI, as to an HTTP proxy.
+    Absolute,
 }
 
 /// What happens to a request.

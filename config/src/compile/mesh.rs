@@ -14,15 +14,18 @@ use crate::{
 pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
     let spec = scope.objects.meshes.first().map(|mesh| &mesh.body.spec);
     let trust_domain = spec.and_then(|spec| spec.trust_domain.0.as_ref());
-    let egress = spec.and_then(|spec| spec.egress.as_ref()).and_then(|egress| egress.mode.0);
+    let egress =
+        spec.and_then(|spec| spec.egress.as_ref()).and_then(|egress| egress.mode.0).map(|mode| match mode {
+            EgressMode::Allow => Egress::Allow,
+            EgressMode::Log => Egress::Log,
+            EgressMode::Deny => Egress::Deny,
+        });
     let access_log = spec.and_then(|spec| spec.telemetry.as_ref()).map(|telemetry| &telemetry.access_log);
     MeshConfig {
         trust_domain: trust_domain.map_or_else(|| "cluster.local".into(), |domain| domain.0.clone()),
-        egress: match egress {
-            None | Some(EgressMode::Allow) => Egress::Allow,
-            Some(EgressMode::Log) => Egress::Log,
-            Some(EgressMode::Deny) => Egress::Deny,
-        },
+        egress: egress.unwrap_or(Egress::Allow),
+        // An app that takes us for a proxy may reach only what the mesh knows, unless somebody says otherwise.
+        proxy_form_egress: egress.unwrap_or(Egress::Deny),
         limits: spec.and_then(|spec| spec.limits.as_ref()).map(limits).unwrap_or_default(),
         defaults: scope.layers.defaults(),
         access_log: match access_log {

@@ -11,6 +11,8 @@ pub struct MeshConfig {
     pub trust_domain: Arc<str>,
     /// What happens to destinations that no Service names.
     pub egress: Egress,
+    /// As `egress`, for requests in HTTP-proxy form (absolute URI): the mode that is written, `Deny` where none is.
+    pub proxy_form_egress: Egress,
     /// Resource limits.
     pub limits: Limits,
     /// What a request to an unknown destination gets.

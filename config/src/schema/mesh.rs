@@ -52,7 +52,7 @@ choice! {
 object! {
     /// Destinations that no Service names.
     pub(crate) struct EgressBody {
-        /// What happens to requests for them; Allow unless set.
+        /// What happens to requests for them. Unless set: Allow, and Deny for those in HTTP-proxy form (absolute URI).
         mode("mode"): Strict<EgressMode>,
     }
 }

@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::Egress;
 
-use super::{Facts, Head, Recorder, Resolution};
+use super::{Facts, Form, Head, Recorder, Resolution};
 use crate::{
     ctx::Side,
     error::Failure,
@@ -62,10 +62,19 @@ pub(super) fn resolve<'a, R: Recorder>(
             return Meaning::Endpoint(port, address);
         }
     }
-    by_authority(snapshot, head, recorder)
+    let egress = match facts.form {
+        Form::Origin => snapshot.mesh.egress,
+        Form::Absolute => snapshot.mesh.proxy_form_egress,
+    };
+    by_authority(snapshot, egress, head, recorder)
 }
 
-fn by_authority<'a, R: Recorder>(snapshot: &'a Snapshot, head: &Head<'_>, recorder: &mut R) -> Meaning<'a> {
+fn by_authority<'a, R: Recorder>(
+    snapshot: &'a Snapshot,
+    egress: Egress,
+    head: &Head<'_>,
+    recorder: &mut R,
+) -> Meaning<'a> {
     if let Some(service) = snapshot.by_host(head.host) {
         match port_of(service, head.port) {
             Some(port) => {
@@ -75,7 +84,7 @@ fn by_authority<'a, R: Recorder>(snapshot: &'a Snapshot, head: &Head<'_>, record
             None => recorder.resolved(Resolution::NoSuchPort(service)),
         }
     }
-    match snapshot.mesh.egress {
+    match egress {
         Egress::Allow => outside(recorder, false),
         Egress::Log => outside(recorder, true),
         Egress::Deny => {
