@@ -75,6 +75,14 @@ impl Admin {
         Ok(Self { listener: TcpListener::bind(address).await? })
     }
 
+    /// Serves on a socket that is bound already and does not block. Must be called on the runtime that will serve.
+    ///
+    /// # Errors
+    /// If the runtime cannot take the socket.
+    pub fn new(socket: std::net::TcpListener) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::from_std(socket)? })
+    }
+
     /// The address that it got.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use outrigger_config::model::{ObjectName, Resources};
@@ -16,8 +16,13 @@ use outrigger_config::model::{ObjectName, Resources};
 use crate::{
     bootstrap::Crew,
     ctx::Side,
+    discovery::local::{LocalSource, Rejected},
     drain::{self, Cause, Schedule},
-    runtime::BuildError,
+    runtime::{
+        BuildError,
+        status::{Asked, Rejection, Status},
+    },
+    telemetry::logging::LogLevel,
 };
 
 /// How a proxy is started.
@@ -31,12 +36,14 @@ pub struct Options {
     pub workers: Option<usize>,
     /// How long a drain may take. 30 s is what Kubernetes grants by default.
     pub grace: Duration,
+    /// The handle on the process's own log, for `POST /logging`; `None` where the log belongs to somebody else.
+    pub log_level: Option<LogLevel>,
 }
 
 impl Options {
     /// The defaults for these policy files.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, sidecar: None, workers: None, grace: Duration::from_secs(30) }
+        Self { paths, sidecar: None, workers: None, grace: Duration::from_secs(30), log_level: None }
     }
 }
 
@@ -44,8 +51,8 @@ impl Options {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The policy cannot be used; the text is the rendered report.
-    #[error("{0}")]
-    Policy(String),
+    #[error(transparent)]
+    Policy(#[from] Rejected),
     /// A listening address cannot be had.
     #[error("cannot listen on {addr} ({what}): {source}; {remedy}")]
     Bind {
@@ -108,10 +115,14 @@ impl Ended {
 impl App {
     /// Starts a proxy and returns when it serves.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let resources = load(&options)?;
-        let crew = Arc::new(Crew::start(&options, &resources)?);
+        let source = LocalSource::new(options.paths.clone(), options.sidecar.clone());
+        let resources = source.load()?;
+        let crew = Arc::new(Crew::start(&options, resources)?);
         crew.listen()?;
         let ended = Arc::new(Ended::default());
+        follow(&crew, source);
+        obey(&crew, &ended, options.grace);
+        crew.status.set_ready();
         Ok(Self { crew, ended, options })
     }
 
@@ -123,6 +134,16 @@ impl App {
     /// The bound address of outbound listener number `index`, in the policy's order.
     pub fn outbound(&self, index: usize) -> Option<SocketAddr> {
         self.crew.bound(Side::Outbound, index)
+    }
+
+    /// The bound address of the admin API.
+    pub fn admin(&self) -> SocketAddr {
+        self.crew.admin
+    }
+
+    /// What the admin API tells: readiness, listeners, policy.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.crew.status
     }
 
     /// Begins to drain; [`App::wait`] tells when it is over.
@@ -145,21 +166,42 @@ impl Drop for App {
     }
 }
 
-fn load(options: &Options) -> Result<Resources, StartError> {
-    let files = options
-        .paths
-        .iter()
-        .map(|path| outrigger_config::SourceFile {
-            path: path.display().to_string(),
-            text: std::fs::read(path).unwrap_or_default(),
-        })
-        .collect();
-    let checked = outrigger_config::check(files);
-    let Some(policy) = &checked.policy else { return Err(StartError::Policy(checked.render_text(false))) };
-    policy.compile(options.sidecar.as_ref()).map_err(|error| StartError::Policy(error.to_string()))
+/// Applies each good policy as it comes; a bad one has been reported by the source and changes nothing.
+fn follow(crew: &Arc<Crew>, source: LocalSource) {
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Resources>(1);
+    crew.background().spawn(source.watch(send, crew.status.clone(), crew.metrics.clone()));
+    let crew = crew.clone();
+    crew.clone().background().spawn(async move {
+        while let Some(resources) = receive.recv().await {
+            match crew.apply(resources) {
+                Ok(()) => crew.status.clear_rejection(),
+                Err(error) => {
+                    tracing::error!("policy not applied, the one in use stays: {error}");
+                    crew.metrics.config_rejected();
+                    let (at, text) = (SystemTime::now(), error.to_string());
+                    crew.status.set_rejection(Rejection { at, text, findings: Vec::new() });
+                }
+            }
+        }
+    });
+}
+
+/// Acts on `POST /drain` and `POST /quit`.
+fn obey(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration) {
+    let (crew, ended) = (crew.clone(), ended.clone());
+    crew.clone().background().spawn(async move {
+        let cause = match crew.status.asked_to_end().await {
+            Asked::Drain => Cause::Terminate,
+            Asked::Quit => Cause::Interrupt,
+        };
+        begin_drain(&crew, &ended, grace, cause);
+    });
 }
 
 fn begin_drain(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration, cause: Cause) {
+    if !crew.status.set_draining() {
+        return;
+    }
     let plan = drain::schedule(grace, cause);
     tracing::info!(?cause, grace = ?grace, "draining");
     let (crew, ended) = (crew.clone(), ended.clone());

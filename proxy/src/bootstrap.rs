@@ -9,7 +9,7 @@ use std::{
     time::SystemTime,
 };
 
-use outrigger_config::model::Resources;
+use outrigger_config::model::{DestinationPort, Resources};
 use tokio::{
     runtime::{Handle, Runtime},
     sync::mpsc,
@@ -17,6 +17,10 @@ use tokio::{
 };
 
 use crate::{
+    admin::{
+        Admin, AdminState,
+        services::{EndpointView, PortView, ServiceView},
+    },
     app::{Options, StartError},
     ctx::Side,
     drain::Switch,
@@ -27,10 +31,12 @@ use crate::{
     },
     runtime::{
         Store, build,
-        snapshot::{ListenerKey, Snapshot},
+        snapshot::{ListenerKey, Port, Service, Snapshot},
+        status::{Loaded, Status},
     },
     telemetry::{
         access_log::AccessLog,
+        logging::LogLevel,
         metrics::{ListenerMetrics, Metrics},
     },
     worker,
@@ -42,6 +48,8 @@ const MOST_CONNECTIONS: usize = 50_000;
 /// Everything that belongs to one running proxy.
 #[derive(Debug)]
 pub(crate) struct Crew {
+    pub(crate) status: Arc<Status>,
+    pub(crate) admin: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<Store>,
     pub(crate) log: AccessLog,
@@ -76,7 +84,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Crew {
     /// Starts everything but the listeners: runtimes, workers, the first snapshot.
-    pub(crate) fn start(options: &Options, resources: &Resources) -> Result<Self, StartError> {
+    pub(crate) fn start(options: &Options, resources: Resources) -> Result<Self, StartError> {
         let workers = options.workers.unwrap_or_else(default_workers).max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -85,14 +93,26 @@ impl Crew {
             .build()
             .map_err(StartError::Thread)?;
         let metrics = Metrics::new(workers);
-        let snapshot = build(resources, None, &metrics)?;
-        metrics.config_applied(snapshot.generation, SystemTime::now());
-        let most_connections = most_connections(resources);
+        let snapshot = build(&resources, None, &metrics)?;
+        let status = Status::new();
+        let store = Arc::new(Store::new(snapshot));
+        let socket = accept::bind(resources.workload.admin);
+        let socket = socket.map_err(|source| StartError::bind(resources.workload.admin, "admin", source))?;
+        let admin = socket.local_addr().map_err(StartError::Thread)?;
+        let state = admin_state(&status, &metrics, &store, options.log_level.clone());
+        {
+            let _inside = runtime.enter();
+            let admin = Admin::new(socket).map_err(StartError::Thread)?;
+            runtime.spawn(admin.serve(Arc::new(state)));
+        }
+        let most_connections = most_connections(&resources);
         let (switch, drain) = Switch::new();
         let crew = Self {
             log: AccessLog::stdout(metrics.clone()).map_err(StartError::Thread)?,
             metrics,
-            store: Arc::new(Store::new(snapshot)),
+            status,
+            admin,
+            store,
             switch,
             own: Own::default(),
             doors: Mutex::default(),
@@ -117,6 +137,7 @@ impl Crew {
             .map_err(StartError::Thread)?;
             lock(&crew.doors).push(Door { send, open: Arc::new(AtomicUsize::new(0)) });
         }
+        crew.taken_up(resources);
         Ok(crew)
     }
 
@@ -162,6 +183,7 @@ impl Crew {
         });
         let outbound = listeners.iter().filter(|open| open.listener.side == Side::Outbound);
         self.own.set(outbound.map(|open| open.listener.bound).collect());
+        self.status.set_listeners(listeners.iter().map(|open| open.listener.shown()).collect());
         Ok(())
     }
 
@@ -173,16 +195,22 @@ impl Crew {
     }
 
     /// Takes up another policy, whole or not at all.
-    pub(crate) fn apply(&self, resources: &Resources) -> Result<(), StartError> {
+    pub(crate) fn apply(&self, resources: Resources) -> Result<(), StartError> {
         let previous = self.store.load();
-        let snapshot = build(resources, Some(&previous), &self.metrics)?;
+        let snapshot = build(&resources, Some(&previous), &self.metrics)?;
         let bound = self.bind_new(&snapshot)?;
-        let generation = snapshot.generation;
         self.store.publish(snapshot);
         self.open(bound, &self.store.load())?;
-        self.metrics.config_applied(generation, SystemTime::now());
-        tracing::info!(generation, "policy applied");
+        self.taken_up(resources);
         Ok(())
+    }
+
+    /// Tells everybody that a policy is in use.
+    fn taken_up(&self, resources: Resources) {
+        let (generation, at) = (self.store.load().generation, SystemTime::now());
+        self.metrics.config_applied(generation, at);
+        self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });
+        tracing::info!(generation, "policy in use");
     }
 
     /// Every open listener: side, configured address, bound address.
@@ -234,6 +262,46 @@ impl Crew {
 fn wanted(snapshot: &Snapshot) -> impl Iterator<Item = ListenerKey> + '_ {
     let inbound = snapshot.inbound.iter().map(|listener| listener.key);
     inbound.chain(snapshot.outbound.iter().map(|listener| listener.key))
+}
+
+/// What the admin API reads.
+fn admin_state(
+    status: &Arc<Status>,
+    metrics: &Arc<Metrics>,
+    store: &Arc<Store>,
+    log_level: Option<LogLevel>,
+) -> AdminState {
+    let store = store.clone();
+    AdminState {
+        status: status.clone(),
+        metrics: metrics.clone(),
+        log_level,
+        services: Box::new(move || store.load().services.iter().map(|service| view(service)).collect()),
+    }
+}
+
+fn view(service: &Service) -> ServiceView {
+    let port = |(from, port): (&DestinationPort, &Arc<Port>)| PortView {
+        port: from.port,
+        protocol: from.protocol,
+        endpoints: port
+            .backend
+            .endpoints
+            .load()
+            .endpoints()
+            .iter()
+            .map(|endpoint| EndpointView {
+                address: endpoint.address,
+                weight: endpoint.weight,
+                requests_open: u64::from(endpoint.state.open()),
+            })
+            .collect(),
+    };
+    ServiceView {
+        name: service.source.name.to_string(),
+        hosts: service.source.hosts.clone(),
+        ports: service.source.ports.iter().zip(&service.ports).map(port).collect(),
+    }
 }
 
 /// What the policy allows, but never more than half of the descriptors: each request may need one upstream.

@@ -7,6 +7,7 @@ pub mod app;
 pub mod balance;
 pub mod ctx;
 pub mod decide;
+pub mod discovery;
 pub mod drain;
 pub mod error;
 pub mod fuzzing;

@@ -12,7 +12,11 @@ pub(crate) mod own;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use crate::{ctx::Side, runtime::snapshot::ListenerKey, telemetry::metrics::ListenerMetrics};
+use crate::{
+    ctx::Side,
+    runtime::{snapshot::ListenerKey, status::BoundListener},
+    telemetry::metrics::ListenerMetrics,
+};
 
 /// One listening address.
 #[derive(Debug)]
@@ -27,4 +31,11 @@ pub(crate) struct Listener {
     pub(crate) label: Box<str>,
     /// Its counters.
     pub(crate) metrics: Arc<ListenerMetrics>,
+}
+
+impl Listener {
+    /// As the admin API shows it.
+    pub(crate) fn shown(&self) -> BoundListener {
+        BoundListener { side: self.side, bind: self.key.bind, bound: self.bound }
+    }
 }

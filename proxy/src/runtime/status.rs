@@ -71,7 +71,7 @@ pub struct Status {
     asked: watch::Sender<Option<Asked>>,
     sources: ArcSwap<Vec<PathBuf>>,
     loaded: ArcSwapOption<Loaded>,
-    rejection: ArcSwapOption<Rejection>,
+    rejection: watch::Sender<Option<Arc<Rejection>>>,
     listeners: ArcSwap<Vec<BoundListener>>,
 }
 
@@ -83,7 +83,7 @@ impl Status {
             asked: watch::Sender::new(None),
             sources: ArcSwap::default(),
             loaded: ArcSwapOption::empty(),
-            rejection: ArcSwapOption::empty(),
+            rejection: watch::Sender::new(None),
             listeners: ArcSwap::default(),
         })
     }
@@ -157,7 +157,7 @@ impl Status {
     /// A policy was taken up; what was refused before is over.
     pub fn set_loaded(&self, loaded: Loaded) {
         self.loaded.store(Some(Arc::new(loaded)));
-        self.rejection.store(None);
+        self.rejection.send_replace(None);
     }
 
     /// The policy in use.
@@ -167,17 +167,27 @@ impl Status {
 
     /// A change was refused; the policy in use stays.
     pub fn set_rejection(&self, rejection: Rejection) {
-        self.rejection.store(Some(Arc::new(rejection)));
+        self.rejection.send_replace(Some(Arc::new(rejection)));
+    }
+
+    /// A change was refused for a reason that has no place in a file, such as a port that is taken.
+    pub fn reject(&self, text: &str) {
+        self.set_rejection(Rejection { at: SystemTime::now(), text: text.to_owned(), findings: Vec::new() });
     }
 
     /// What was refused was taken back: the files hold the policy in use again.
     pub fn clear_rejection(&self) {
-        self.rejection.store(None);
+        self.rejection.send_replace(None);
     }
 
     /// The last change, if it was refused.
     pub fn rejection(&self) -> Option<Arc<Rejection>> {
-        self.rejection.load_full()
+        self.rejection.borrow().clone()
+    }
+
+    /// The last change, if it was refused, for who waits for it.
+    pub fn rejections(&self) -> watch::Receiver<Option<Arc<Rejection>>> {
+        self.rejection.subscribe()
     }
 
     /// The open listeners.

@@ -1,0 +1,5 @@
+//! Where policy comes from: files and folders, followed while they change.
+
+pub mod local;
+
+mod watch;
