@@ -3,13 +3,13 @@
 
 use std::rc::Rc;
 
-use http::{Response, request::Parts};
+use http::{Response, Version, request::Parts};
 use tokio::time::Instant;
 
 use crate::{
     body::{AnswerBody, Flow},
     ctx::Side,
-    decide::{Facts, Head},
+    decide::{Facts, Form, Head},
     error::Failure,
     listen::{
         answer::{self, Caller},
@@ -33,6 +33,8 @@ pub(crate) struct Exchange {
     pub(crate) caller: Caller,
     /// When its head was complete.
     pub(crate) started: Instant,
+    /// How it named its target; the strict check brings all to one form.
+    form: Form,
 }
 
 impl Exchange {
@@ -41,7 +43,9 @@ impl Exchange {
         let now = Instant::now();
         let flow = Rc::new(Flow::new(now));
         let record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
-        Self { connection: connection.clone(), flow, record, caller: Caller::of(head), started: now }
+        let proxied = head.version != Version::HTTP_2 && head.uri.authority().is_some();
+        let form = if proxied { Form::Absolute } else { Form::Origin };
+        Self { connection: connection.clone(), flow, record, caller: Caller::of(head), started: now, form }
     }
 
     /// The worker that serves it.
@@ -75,6 +79,7 @@ impl Exchange {
     pub(crate) fn facts(&self) -> Facts {
         Facts {
             original_destination: None,
+            form: self.form,
             peer: self.connection.peer.ip(),
             now: self.started.into_std(),
             dice: self.worker().dice(),
