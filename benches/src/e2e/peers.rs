@@ -1,0 +1,206 @@
+//! The proxies compared, one file each. All get the same task: one worker, a table of routes by path prefix of which the last one is asked for,
+//! time-outs and retries on, upstream connections kept, no access log, plaintext over the loopback.
+
+pub(super) mod backend;
+mod bare;
+mod envoy;
+mod haproxy;
+mod nginx;
+mod outrigger;
+
+pub(super) use outrigger::RETRIES;
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use clap::ValueEnum;
+
+use super::options::Options;
+use super::ports::{PeerPorts, Ports};
+use super::process::Process;
+
+/// Path prefixes of the route table; the client asks for the last one.
+const PREFIXES: [&str; 8] =
+    ["/account/", "/basket/", "/catalog/", "/delivery/", "/images/", "/orders/", "/search/", "/api/"];
+/// What the client asks for.
+pub(super) const PATH: &str = "/api/items";
+/// Between start and the reading of idle memory.
+const SETTLE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Http1,
+    Http2,
+}
+
+impl Protocol {
+    /// Connections, and requests at a time on each.
+    pub(super) fn concurrency(self) -> (u64, u64) {
+        match self {
+            Protocol::Http1 => (32, 1),
+            Protocol::Http2 => (8, 10),
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Http1 => "HTTP/1",
+            Protocol::Http2 => "HTTP/2",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Kind {
+    Bare,
+    Nginx,
+    Haproxy,
+    Envoy,
+    Outrigger,
+}
+
+impl Kind {
+    pub(super) const ALL: [Kind; 5] = [Kind::Outrigger, Kind::Bare, Kind::Nginx, Kind::Haproxy, Kind::Envoy];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Kind::Bare => "bare hyper",
+            Kind::Nginx => "nginx",
+            Kind::Haproxy => "HAProxy",
+            Kind::Envoy => "Envoy",
+            Kind::Outrigger => "Outrigger",
+        }
+    }
+}
+
+/// Where one protocol is served, and by which of the peer's processes.
+pub(super) struct Door {
+    pub(super) protocol: Protocol,
+    pub(super) port: u16,
+    process: usize,
+}
+
+/// One proxy under measurement, running.
+pub(super) struct Peer {
+    pub(super) kind: Kind,
+    /// Name and version.
+    pub(super) title: String,
+    pub(super) doors: Vec<Door>,
+    /// Of the first process, after start and before any request.
+    pub(super) idle_pss_kib: u64,
+    admin: u16,
+    processes: Vec<Process>,
+}
+
+impl Peer {
+    /// CPU time of all its processes so far, microseconds.
+    pub(super) fn cpu_us(&self) -> anyhow::Result<f64> {
+        self.processes.iter().map(Process::cpu_us).sum()
+    }
+
+    pub(super) fn process(&self, door: &Door) -> &Process {
+        &self.processes[door.process]
+    }
+
+    pub(super) fn is_own(&self) -> bool {
+        self.kind == Kind::Outrigger
+    }
+
+    /// Port of its admin interface.
+    pub(super) fn admin(&self) -> u16 {
+        self.admin
+    }
+}
+
+/// What a peer's file says: how it is started and where it then listens.
+struct Recipe {
+    title: String,
+    doors: Vec<Door>,
+    commands: Vec<(PathBuf, Vec<String>)>,
+}
+
+impl Recipe {
+    /// One process that serves both protocols.
+    fn single(title: String, ports: PeerPorts, program: PathBuf, args: Vec<String>) -> Self {
+        let door = |protocol, port| Door { protocol, port, process: 0 };
+        Recipe {
+            title,
+            doors: vec![door(Protocol::Http1, ports.http1), door(Protocol::Http2, ports.http2)],
+            commands: vec![(program, args)],
+        }
+    }
+}
+
+/// Starts a peer alone on its core and reads its idle memory.
+pub(super) async fn start(kind: Kind, options: &Options, ports: &Ports, dir: &Path) -> anyhow::Result<Peer> {
+    let dir = dir.join(kind.name());
+    fs::create_dir_all(&dir)?;
+    let own = ports.peer[kind as usize];
+    let recipe = match kind {
+        Kind::Bare => bare::recipe(&options.floor, own, ports),
+        Kind::Nginx => nginx::recipe(own, ports, &dir)?,
+        Kind::Haproxy => haproxy::recipe(own, ports, &dir)?,
+        Kind::Envoy => envoy::recipe(&options.envoy, own, ports, &dir)?,
+        Kind::Outrigger => outrigger::recipe(&options.proxy, own, ports, &dir)?,
+    };
+    let mut peer = Peer {
+        kind,
+        title: recipe.title,
+        doors: recipe.doors,
+        idle_pss_kib: 0,
+        admin: own.admin,
+        processes: Vec::new(),
+    };
+    for (index, (program, args)) in recipe.commands.iter().enumerate() {
+        let door = peer.doors.iter().find(|door| door.process == index);
+        let port = door.context("a process without a door")?.port;
+        let process = Process::start(super::PROXY_CORE, program, args, port, &dir).await?;
+        if index == 0 {
+            tokio::time::sleep(SETTLE).await;
+            peer.idle_pss_kib = process.pss_kib()?;
+        }
+        peer.processes.push(process);
+    }
+    Ok(peer)
+}
+
+/// The absolute path of a program: as given, or found on PATH. A missing peer ends the comparison.
+fn locate(program: &Path) -> anyhow::Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = if program.components().count() > 1 {
+        program.canonicalize().ok()
+    } else {
+        // nginx and HAProxy stand in sbin, which is not on every user's path.
+        let folders = std::env::split_paths(&path).chain(["/usr/sbin".into()]);
+        folders.map(|folder| folder.join(program)).find(|full| full.is_file())
+    };
+    found.with_context(|| {
+        let program = program.display();
+        format!("{program} is missing, and a comparison without it would not be one: run benches/run, which sets it up")
+    })
+}
+
+/// First line of what `program args` prints, on either stream, holding the version.
+fn version(program: &Path, args: &[&str]) -> anyhow::Result<String> {
+    let output = std::process::Command::new(program).args(args).output();
+    let output = output.with_context(|| format!("cannot run {}", program.display()))?;
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let number = text.split([' ', '/', '-', '+', '\n']).find(|word| {
+        let digits = word.starts_with(|c: char| c.is_ascii_digit());
+        digits && word.contains('.') && word.chars().all(|c| c.is_ascii_digit() || c == '.')
+    });
+    ensure!(number.is_some(), "{} tells no version: {text}", program.display());
+    Ok(number.unwrap_or_default().to_owned())
+}
+
+fn write(dir: &Path, name: &str, text: &str) -> anyhow::Result<String> {
+    let path = dir.join(name);
+    fs::write(&path, text)?;
+    Ok(path.display().to_string())
+}

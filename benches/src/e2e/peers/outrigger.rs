@@ -1,0 +1,72 @@
+//! Outrigger from one policy file: a pinned outbound listener per protocol, a route table, time-outs and retries.
+
+use std::path::Path;
+
+use super::super::ports::{PeerPorts, Ports};
+use super::{PREFIXES, Recipe, locate, version, write};
+
+/// Attempts after the first try, as the policy has it; the proof looks for it in the proxy's own words.
+pub(in crate::e2e) const RETRIES: u64 = 2;
+
+pub(super) fn recipe(proxy: &Path, own: PeerPorts, ports: &Ports, dir: &Path) -> anyhow::Result<Recipe> {
+    let program = locate(proxy)?;
+    let text = format!(
+        "apiVersion: outrigger.dev/v1alpha1
+kind: Sidecar
+metadata: {{name: bench, namespace: bench}}
+spec:
+  outbound:
+  - {{bind: \"127.0.0.1:{http1}\", service: {{name: http1, port: 80}}}}
+  - {{bind: \"127.0.0.1:{http2}\", service: {{name: http2, port: 80}}}}
+  admin: {{bind: \"127.0.0.1:{admin}\"}}
+{one}{two}",
+        http1 = own.http1,
+        http2 = own.http2,
+        admin = own.admin,
+        one = service("http1", ports.backend_http1),
+        two = service("http2", ports.backend_http2),
+    );
+    let config = write(dir, "bench.yaml", &text)?;
+    let args = ["proxy", "-f", &config, "--workers", "1"].map(str::to_owned);
+    let title = format!("**Outrigger {}**", version(&program, &["--version"])?);
+    Ok(Recipe::single(title, own, program, args.into()))
+}
+
+/// A MeshService named after the protocol that its backend speaks, with its route and its traffic policy.
+fn service(protocol: &str, backend: u16) -> String {
+    let mut text = format!(
+        "---
+apiVersion: outrigger.dev/v1alpha1
+kind: MeshService
+metadata: {{name: {protocol}, namespace: bench}}
+spec:
+  ports: [{{port: 80, protocol: {protocol}}}]
+  endpoints: [{{address: \"127.0.0.1:{backend}\"}}]
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {{name: {protocol}, namespace: bench}}
+spec:
+  targetRefs: [{{kind: Service, name: {protocol}}}]
+  timeouts: {{request: 10s, attempt: 2s, connect: 1s, streamIdle: 5m}}
+  retry:
+    attempts: {RETRIES}
+    on: [connect-failure, refused-stream, reset, gateway-error]
+    backoff: {{base: 25ms, max: 250ms}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: {protocol}, namespace: bench}}
+spec:
+  parentRefs: [{{kind: Service, group: \"\", name: {protocol}}}]
+  rules:
+"
+    );
+    for prefix in PREFIXES {
+        let name = prefix.trim_matches('/');
+        text += &format!(
+            "  - {{name: {name}, matches: [{{path: {{type: PathPrefix, value: {prefix}}}}}], backendRefs: [{{name: {protocol}, port: 80}}]}}\n"
+        );
+    }
+    text
+}

@@ -1,0 +1,36 @@
+//! Free ports of the loopback, picked once so that every configuration can name them.
+
+use std::net::TcpListener;
+
+/// One port per door that a peer or the backend opens.
+pub(super) struct Ports {
+    pub(super) backend_http1: u16,
+    pub(super) backend_http2: u16,
+    pub(super) peer: [PeerPorts; 5],
+}
+
+/// The doors of one peer.
+#[derive(Clone, Copy, Default)]
+pub(super) struct PeerPorts {
+    pub(super) http1: u16,
+    pub(super) http2: u16,
+    pub(super) admin: u16,
+}
+
+impl Ports {
+    /// All listeners are held until the last port is known, so that no port comes twice.
+    pub(super) fn pick() -> anyhow::Result<Self> {
+        let mut held = Vec::new();
+        let mut next = || -> anyhow::Result<u16> {
+            let listener = TcpListener::bind("127.0.0.1:0")?;
+            let port = listener.local_addr()?.port();
+            held.push(listener);
+            Ok(port)
+        };
+        let mut peer = [PeerPorts::default(); 5];
+        for ports in &mut peer {
+            *ports = PeerPorts { http1: next()?, http2: next()?, admin: next()? };
+        }
+        Ok(Ports { backend_http1: next()?, backend_http2: next()?, peer })
+    }
+}

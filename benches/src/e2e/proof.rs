@@ -1,0 +1,125 @@
+//! The proof that the proxy which was measured did its whole work: routes, metrics, retries and time-outs.
+//!
+//! Figures of a proxy that skips its work are worthless, so the comparison fails without this. Counters and the policy in force are the
+//! proxy's own words; that the limits act is then seen from outside, by taking the backend away.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use super::peers::backend::Backend;
+use super::peers::{PATH, Peer, RETRIES};
+
+/// Longer than the policy's whole time-out, 10 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+
+/// Checks `peer`, which was sent `sent` requests, and takes the backend away at the end. Returns what was found, in words.
+pub(super) async fn of(peer: &Peer, sent: u64, backend: &Backend) -> anyhow::Result<String> {
+    let metrics = get(peer.admin(), "/metrics").await?.body;
+    let routed = sum(&metrics, "outrigger_requests_total", |labels| {
+        labels.contains("/api\"") || labels.contains("route=\"api\"")
+    });
+    ensure!(
+        routed == sent as f64,
+        "{sent} requests were sent, and outrigger_requests_total knows {routed} of route `api`"
+    );
+    let timed = sum(&metrics, "outrigger_request_duration_seconds_count", |_| true);
+    ensure!(timed >= sent as f64, "durations of {timed} requests were recorded, of {sent}");
+
+    let dump = get(peer.admin(), "/config_dump").await?.body;
+    let dump: Value = serde_json::from_str(&dump).context("/config_dump is not JSON")?;
+    ensure!(
+        says(&dump, "attempts", &Value::from(RETRIES)),
+        "/config_dump shows no retry policy with {RETRIES} attempts"
+    );
+
+    backend.freeze()?;
+    let started = Instant::now();
+    let frozen = get(peer.doors[0].port, PATH).await?.status;
+    let waited = started.elapsed();
+    ensure!(frozen == 504, "a backend that does not answer must give 504 by time-out, not {frozen}");
+    backend.kill()?;
+    let refused = get(peer.doors[0].port, PATH).await?.status;
+    ensure!(refused == 503, "a dead backend must give 503, not {refused}");
+    let metrics = get(peer.admin(), "/metrics").await?.body;
+    let retries = sum(&metrics, "outrigger_retries_total", |_| true);
+    ensure!(retries > 0.0, "outrigger_retries_total stayed 0 with the backend away");
+    Ok(format!(
+        "{sent} requests counted on their route; frozen backend: 504 after {:.1} s; dead backend: 503; {retries} retries",
+        waited.as_secs_f64()
+    ))
+}
+
+struct Answer {
+    status: u16,
+    body: String,
+}
+
+/// One HTTP/1.0 request on a connection of its own.
+async fn get(port: u16, path: &str) -> anyhow::Result<Answer> {
+    let exchange = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        let request = format!("GET {path} HTTP/1.0\r\nhost: 127.0.0.1:{port}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        anyhow::Ok(answer)
+    };
+    let answer = timeout(ANSWER_LIMIT, exchange)
+        .await
+        .with_context(|| format!("no answer from port {port}, {path}"))??;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").context("no end of the answer's head")?;
+    let status = head.split(' ').nth(1).context("no status")?.parse()?;
+    Ok(Answer { status, body: body.to_owned() })
+}
+
+/// Sum of the samples of `name` in the Prometheus text format whose labels `keep` accepts.
+fn sum(metrics: &str, name: &str, keep: impl Fn(&str) -> bool) -> f64 {
+    let samples = metrics.lines().filter_map(|line| {
+        let rest = line.strip_prefix(name)?;
+        let (labels, value) = match rest.strip_prefix('{') {
+            Some(rest) => rest.rsplit_once('}')?,
+            None => ("", rest.strip_prefix(' ')?),
+        };
+        let value = value.split_whitespace().next()?.parse::<f64>().ok()?;
+        keep(labels).then_some(value)
+    });
+    samples.sum()
+}
+
+/// Whether somewhere in `value` an object has `key` with exactly `wanted`.
+fn says(value: &Value, key: &str, wanted: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            fields.get(key) == Some(wanted) || fields.values().any(|v| says(v, key, wanted))
+        }
+        Value::Array(items) => items.iter().any(|v| says(v, key, wanted)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{says, sum};
+    use serde_json::json;
+
+    #[test]
+    fn samples_of_one_metric_are_added_by_label() {
+        let text =
+            "# TYPE a counter\na{route=\"x\",code=\"200\"} 3\na{route=\"y\"} 4\na_more{route=\"x\"} 9\na 1\n";
+        assert_eq!(sum(text, "a", |_| true), 8.0);
+        assert_eq!(sum(text, "a", |labels| labels.contains("route=\"x\"")), 3.0);
+    }
+
+    #[test]
+    fn a_setting_is_found_at_any_depth() {
+        let dump = json!({"services": [{"retry": {"attempts": 2}}]});
+        assert!(says(&dump, "attempts", &json!(2)));
+        assert!(!says(&dump, "attempts", &json!(3)));
+    }
+}
