@@ -50,7 +50,7 @@ async fn compare(options: &Options) -> anyhow::Result<ExitCode> {
 
     let results = measure::rounds(options, &peers).await?;
     if let Some(own) = peers.iter().find(|peer| peer.is_own()) {
-        let proven = proof::of(own, results.sent_to(own), &backend).await?;
+        let proven = proof::of(own, results.sent_per_door(), &backend).await?;
         eprintln!("proof: {proven}");
     }
 

@@ -106,9 +106,9 @@ impl Results {
         self.cpu_ratio(own.kind, envoy.kind, protocol)
     }
 
-    /// Requests that `peer` was sent in all, warm-up included.
-    pub(super) fn sent_to(&self, peer: &Peer) -> u64 {
-        self.sent_per_door * peer.doors.len() as u64
+    /// Requests that each door of each peer was sent, warm-up included.
+    pub(super) fn sent_per_door(&self) -> u64 {
+        self.sent_per_door
     }
 }
 

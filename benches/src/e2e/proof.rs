@@ -17,25 +17,16 @@ use super::peers::{PATH, Peer, RETRIES};
 /// Longer than the policy's whole time-out, 10 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
-/// Checks `peer`, which was sent `sent` requests, and takes the backend away at the end. Returns what was found, in words.
+/// Checks `peer`, of which each door was sent `sent` requests, and takes the backend away at the end. Returns what was
+/// found, in words.
 pub(super) async fn of(peer: &Peer, sent: u64, backend: &Backend) -> anyhow::Result<String> {
     let metrics = get(peer.admin(), "/metrics").await?.body;
-    let routed = sum(&metrics, "outrigger_requests_total", |labels| {
-        labels.contains("/api\"") || labels.contains("route=\"api\"")
-    });
-    ensure!(
-        routed == sent as f64,
-        "{sent} requests were sent, and outrigger_requests_total knows {routed} of route `api`"
-    );
-    let timed = sum(&metrics, "outrigger_request_duration_seconds_count", |_| true);
-    ensure!(timed >= sent as f64, "durations of {timed} requests were recorded, of {sent}");
-
     let dump = get(peer.admin(), "/config_dump").await?.body;
     let dump: Value = serde_json::from_str(&dump).context("/config_dump is not JSON")?;
-    ensure!(
-        says(&dump, "attempts", &Value::from(RETRIES)),
-        "/config_dump shows no retry policy with {RETRIES} attempts"
-    );
+    for service in ["http1", "http2"] {
+        counted(&metrics, service, sent)?;
+        in_force(&dump, service)?;
+    }
 
     backend.freeze()?;
     let started = Instant::now();
@@ -49,9 +40,43 @@ pub(super) async fn of(peer: &Peer, sent: u64, backend: &Backend) -> anyhow::Res
     let retries = sum(&metrics, "outrigger_retries_total", |_| true);
     ensure!(retries > 0.0, "outrigger_retries_total stayed 0 with the backend away");
     Ok(format!(
-        "{sent} requests counted on their route; frozen backend: 504 after {:.1} s; dead backend: 503; {retries} retries",
+        "{sent} requests per protocol counted on their route; frozen backend: 504 after {:.1} s; dead backend: 503; \
+         {retries} retries",
         waited.as_secs_f64()
     ))
+}
+
+/// Every request of the route of `service` was routed, counted and timed.
+fn counted(metrics: &str, service: &str, sent: u64) -> anyhow::Result<()> {
+    let route = format!("route=\"bench/{service}/api\"");
+    let on_route = |labels: &str| labels.contains(&route);
+    let answered = |labels: &str| on_route(labels) && labels.contains("code=\"200\"");
+    let found = sum(metrics, "outrigger_requests_total", answered);
+    ensure!(
+        found == sent as f64,
+        "outrigger_requests_total has {found} of the {sent} requests sent: {route}"
+    );
+    let timed = sum(metrics, "outrigger_request_duration_seconds_count", on_route);
+    ensure!(
+        timed == sent as f64,
+        "outrigger_request_duration_seconds has {timed} of {sent} requests: {route}"
+    );
+    Ok(())
+}
+
+/// The rule that the requests took has the retries and time-outs of the policy file.
+fn in_force(dump: &Value, service: &str) -> anyhow::Result<()> {
+    let rule = find(dump, &|value| value["id"]["rule"] == "api" && value["id"]["route"]["name"] == service);
+    let settings =
+        &rule.with_context(|| format!("/config_dump has no rule bench/{service}/api"))?["settings"];
+    let (retry, timeouts) = (&settings["retry"], &settings["timeouts"]);
+    let fine = retry["attempts"] == RETRIES
+        && retry["on"]["connect_failure"] == true
+        && timeouts["request"]["secs"] == 10
+        && timeouts["attempt"]["secs"] == 2
+        && timeouts["connect"]["secs"] == 1;
+    ensure!(fine, "the policy in force for {service} is not the file's: {settings}");
+    Ok(())
 }
 
 struct Answer {
@@ -92,20 +117,21 @@ fn sum(metrics: &str, name: &str, keep: impl Fn(&str) -> bool) -> f64 {
     samples.sum()
 }
 
-/// Whether somewhere in `value` an object has `key` with exactly `wanted`.
-fn says(value: &Value, key: &str, wanted: &Value) -> bool {
+/// The first value, at any depth, that `wanted` accepts.
+fn find<'a>(value: &'a Value, wanted: &impl Fn(&Value) -> bool) -> Option<&'a Value> {
+    if wanted(value) {
+        return Some(value);
+    }
     match value {
-        Value::Object(fields) => {
-            fields.get(key) == Some(wanted) || fields.values().any(|v| says(v, key, wanted))
-        }
-        Value::Array(items) => items.iter().any(|v| says(v, key, wanted)),
-        _ => false,
+        Value::Object(fields) => fields.values().find_map(|inner| find(inner, wanted)),
+        Value::Array(items) => items.iter().find_map(|inner| find(inner, wanted)),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{says, sum};
+    use super::{in_force, sum};
     use serde_json::json;
 
     #[test]
@@ -117,9 +143,19 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_is_found_at_any_depth() {
-        let dump = json!({"services": [{"retry": {"attempts": 2}}]});
-        assert!(says(&dump, "attempts", &json!(2)));
-        assert!(!says(&dump, "attempts", &json!(3)));
+    fn a_rule_is_found_at_any_depth_and_its_settings_are_compared() {
+        let seconds = |secs: u64| json!({"secs": secs, "nanos": 0});
+        let rule = |attempt: u64| {
+            json!({"listed": [{
+                "id": {"kind": "HTTPRoute", "route": {"namespace": "bench", "name": "http1"}, "rule": "api"},
+                "settings": {
+                    "retry": {"attempts": 2, "on": {"connect_failure": true}},
+                    "timeouts": {"request": seconds(10), "attempt": seconds(attempt), "connect": seconds(1)},
+                },
+            }]})
+        };
+        assert!(in_force(&rule(2), "http1").is_ok());
+        assert!(in_force(&rule(3), "http1").is_err());
+        assert!(in_force(&rule(2), "http2").is_err());
     }
 }

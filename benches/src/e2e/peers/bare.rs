@@ -1,4 +1,4 @@
-//! The floor: hyper and h2 with nothing in between. One process per protocol.
+//! The floor: hyper with nothing in between (upstream HTTP/2 by the `h2` crate). One process per protocol.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ pub(super) fn recipe(floor: &Path, own: PeerPorts, ports: &Ports) -> Recipe {
         (floor.to_owned(), vec![mode.to_owned(), address(listen), address(upstream)])
     };
     Recipe {
-        title: "bare hyper (h2 upstream)".to_owned(),
+        title: "bare hyper".to_owned(),
         doors: vec![door(Protocol::Http1, own.http1, 0), door(Protocol::Http2, own.http2, 1)],
         commands: vec![
             command("http1", own.http1, ports.backend_http1),
