@@ -36,9 +36,9 @@ pub struct Head<'a> {
     pub path: &'a str,
     /// The query, without `?`, still percent-encoded.
     pub query: Option<&'a str>,
-    /// The authority's host: lower-cased, without trailing dot; an IPv6 address has its brackets.
+    /// The authority's host: lower-cased, without trailing dot; an IPv6 address without brackets.
     pub host: &'a str,
-    /// The authority's port; `None` where none was written.
+    /// The authority's port; `None` where none was written or it was the default one.
     pub port: Option<u16>,
     /// The header fields.
     pub headers: &'a HeaderMap,
