@@ -65,7 +65,7 @@ fn counted(metrics: &str, service: &str, sent: u64) -> anyhow::Result<()> {
 }
 
 /// The rule that the requests took has the retries and time-outs of the policy file.
-fn in_force(dump: &Value, service: &str) -> anyhow::Result<()> {
+pub(super) fn in_force(dump: &Value, service: &str) -> anyhow::Result<()> {
     let rule = find(dump, &|value| value["id"]["rule"] == "api" && value["id"]["route"]["name"] == service);
     let settings =
         &rule.with_context(|| format!("/config_dump has no rule bench/{service}/api"))?["settings"];

@@ -10,7 +10,15 @@ pub(in crate::e2e) const RETRIES: u64 = 2;
 
 pub(super) fn recipe(proxy: &Path, own: PeerPorts, ports: &Ports, dir: &Path) -> anyhow::Result<Recipe> {
     let program = locate(proxy)?;
-    let text = format!(
+    let config = write(dir, "bench.yaml", &policy(own, ports))?;
+    let args = ["proxy", "-f", &config, "--workers", "1"].map(str::to_owned);
+    let title = format!("**Outrigger {}**", version(&program, &["--version"])?);
+    Ok(Recipe::single(title, own, program, args.into()))
+}
+
+/// The whole policy file.
+fn policy(own: PeerPorts, ports: &Ports) -> String {
+    format!(
         "apiVersion: outrigger.dev/v1alpha1
 kind: Sidecar
 metadata: {{name: bench, namespace: bench}}
@@ -25,11 +33,7 @@ spec:
         admin = own.admin,
         one = service("http1", ports.backend_http1),
         two = service("http2", ports.backend_http2),
-    );
-    let config = write(dir, "bench.yaml", &text)?;
-    let args = ["proxy", "-f", &config, "--workers", "1"].map(str::to_owned);
-    let title = format!("**Outrigger {}**", version(&program, &["--version"])?);
-    Ok(Recipe::single(title, own, program, args.into()))
+    )
 }
 
 /// A MeshService named after the protocol that its backend speaks, with its route and its traffic policy.
@@ -69,4 +73,24 @@ spec:
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_config::{SourceFile, check};
+
+    use super::super::super::{ports::Ports, proof};
+
+    #[test]
+    fn the_policy_is_valid_and_holds_what_the_proof_asks_for() {
+        let ports = Ports::pick().expect("free ports");
+        let text = super::policy(ports.peer[0], &ports).into_bytes();
+        let checked = check(vec![SourceFile { path: "bench.yaml".to_owned(), text }]);
+        assert!(checked.findings.is_empty(), "{:?}", checked.findings);
+        let resources = checked.policy.expect("no error").compile(None).expect("one sidecar");
+        let dump = serde_json::to_value(&resources).expect("JSON");
+        for service in ["http1", "http2"] {
+            proof::in_force(&dump, service).expect("in force");
+        }
+    }
 }
