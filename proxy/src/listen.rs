@@ -7,6 +7,7 @@ pub mod header_watch;
 
 pub(crate) mod accept;
 pub(crate) mod connection;
+pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod own;
 

@@ -36,6 +36,15 @@ impl Caller {
         Self { version: parts.version, grpc, head: parts.method == Method::HEAD }
     }
 
+    /// The same from a request that was not taken apart yet.
+    pub fn of_request<B>(request: &http::Request<B>) -> Self {
+        let grpc = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| crate::request::is_grpc(value.as_bytes()));
+        Self { version: request.version(), grpc, head: *request.method() == Method::HEAD }
+    }
+
     /// The same from a checked head.
     pub fn of_checked(checked: &Checked, method: &Method) -> Self {
         Self { version: checked.version, grpc: checked.grpc, head: method == Method::HEAD }

@@ -15,13 +15,16 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
 
 use super::{
     accept::Accepted,
+    answer::{self, Caller},
     connection::{CallerIo, Connection, End, Served, drive},
     detect::{Detector, Verdict},
+    guard::{Panicked, guard},
     header_watch::{HeaderWatch, Protocol},
 };
 use crate::{
     body::AnswerBody,
     ctx::Side,
+    error::Failure,
     inbound, outbound,
     request::forwarded::PeerAddress,
     telemetry::metrics::ParseError,
@@ -96,10 +99,18 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     connection.watch.borrow_mut().head_complete();
-    Ok(match connection.listener.side {
-        Side::Inbound => inbound::serve(connection, request).await,
-        Side::Outbound => outbound::serve(connection, request).await,
-    })
+    let caller = Caller::of_request(&request);
+    let side = connection.listener.side;
+    let answered = guard(async {
+        match side {
+            Side::Inbound => inbound::serve(connection, request).await,
+            Side::Outbound => outbound::serve(connection, request).await,
+        }
+    });
+    Ok(answered.await.unwrap_or_else(|Panicked| {
+        let (head, body) = answer::answer(Failure::Internal, caller).into_parts();
+        Response::from_parts(head, AnswerBody::fixed((!body.is_empty()).then_some(body), None))
+    }))
 }
 
 async fn serve_http1(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>, limits: &Limits) -> End {

@@ -143,6 +143,7 @@ impl Attempts<'_> {
         let pool = self.worker.pool.endpoint(picked.addr);
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
+            metrics: self.pinned.target.metrics(),
             protocol: self.pinned.target.protocol(self.checked.version),
             connect: timeouts.connect,
             repeatable: self.repeatable,

@@ -165,9 +165,9 @@ impl Drop for Record {
         let now = Instant::now();
         connection.watch.borrow_mut().answer_done(now.into_std());
         if !self.complete && !self.bodyless {
-            let gone = Failure::DownstreamGone;
-            self.failure = Some(gone);
-            self.status = gone.form().status;
+            let why = if std::thread::panicking() { Failure::Internal } else { Failure::DownstreamGone };
+            self.failure = Some(why);
+            self.status = why.form().status;
         }
         let worker = &connection.worker;
         let elapsed = now.duration_since(self.started);

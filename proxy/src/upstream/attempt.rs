@@ -3,7 +3,7 @@
 //! What went wrong is told apart by what is known about the request ([`Class`]), because that is what the retry law
 //! asks. Nothing here repeats anything.
 
-use std::{rc::Rc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use http::{Request, Response};
 use outrigger_config::model::AppProtocol;
@@ -13,6 +13,7 @@ use crate::{
     body::{Key, RequestBody, UpstreamBody},
     error::Failure,
     request::strict::Framing,
+    telemetry::metrics::BackendMetrics,
     worker::Worker,
 };
 
@@ -63,7 +64,7 @@ pub(crate) enum Opened {
 pub(crate) async fn open(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
-    plan: Plan,
+    plan: Plan<'_>,
 ) -> Result<Opened, AttemptError> {
     match plan.protocol {
         AppProtocol::Http1 => http1::checkout(worker, pool, plan).await.map(Opened::Http1),
@@ -97,7 +98,9 @@ pub(crate) async fn send(
 
 /// How an attempt is to be made.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct Plan<'a> {
+    /// Under whose name a new connection is counted.
+    pub(crate) metrics: &'a Arc<BackendMetrics>,
     /// What the endpoint speaks.
     pub(crate) protocol: AppProtocol,
     /// Limit for making a connection.

@@ -3,7 +3,7 @@
 //! A connection is lent to one request at a time ([`Lease`]) and comes back when the answer's last byte was read and the
 //! caller's body was sent whole; in any other case it is closed.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use http::{Request, Response, StatusCode, header::HeaderName};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -79,7 +79,7 @@ impl Lease {
 pub(crate) async fn checkout(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
-    plan: Plan,
+    plan: Plan<'_>,
 ) -> Result<Lease, AttemptError> {
     let keep = pool.idle_limit(worker.pool_idle());
     loop {
@@ -107,15 +107,11 @@ pub(crate) async fn checkout(
             idle_since: idle.idle_since,
         });
     }
-    open(worker, pool, plan.connect).await
+    open(worker, pool, plan).await
 }
 
-async fn open(
-    worker: &Rc<Worker>,
-    pool: &Rc<EndpointPool>,
-    limit: Option<Duration>,
-) -> Result<Lease, AttemptError> {
-    let (io, link) = connect(worker, pool.addr, limit).await?;
+async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Result<Lease, AttemptError> {
+    let (io, link, counted) = connect(worker, pool.addr, plan).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
         .max_headers(100)
@@ -127,6 +123,7 @@ async fn open(
     tokio::task::spawn_local(async move {
         // A request on it hears of an error by itself.
         let _ = connection.await;
+        drop(counted);
         // Still marked as idle: then it was the peer that ended it, not our pool.
         if let (Some(since), Some(pool)) = (idle.get(), learner.upgrade()) {
             pool.learn_close(since.elapsed());

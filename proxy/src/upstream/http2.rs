@@ -117,7 +117,7 @@ impl Drop for Flight<'_> {
 pub(crate) async fn checkout(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
-    plan: Plan,
+    plan: Plan<'_>,
 ) -> Result<Place, AttemptError> {
     let shared = &pool.http2;
     let deadline = plan.connect.map(|limit| Instant::now() + limit);
@@ -137,7 +137,7 @@ pub(crate) async fn checkout(
     }
     shared.connecting.set(true);
     let _flight = Flight(shared);
-    let connection = open(worker, pool, plan.connect).await?;
+    let connection = open(worker, pool, plan).await?;
     let place = Place::take(&connection);
     shared.connections.borrow_mut().push(connection);
     Ok(place)
@@ -146,9 +146,9 @@ pub(crate) async fn checkout(
 async fn open(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
-    limit: Option<Duration>,
+    plan: Plan<'_>,
 ) -> Result<Rc<Connection>, AttemptError> {
-    let (io, _) = connect(worker, pool.addr, limit).await?;
+    let (io, _, counted) = connect(worker, pool.addr, plan).await?;
     let (send, driver) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -172,6 +172,7 @@ async fn open(
     tokio::task::spawn_local(async move {
         // Every stream hears of a connection error by itself; here it only ends the connection.
         let _ = driver.await;
+        drop(counted);
         if let Some(connection) = ended.upgrade() {
             connection.ended.set(true);
         }
