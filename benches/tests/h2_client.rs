@@ -94,7 +94,7 @@ async fn h2_fails_only_the_streams_above_a_goaway() {
     let refused = second.await.expect_err("above the last stream");
     assert!(refused.is_remote() && refused.is_go_away(), "{refused:?}");
     assert_eq!(first.await.expect("at or below the last stream").status(), 200);
-    let late = sender.ready().await.err().expect("no new stream");
+    let late = sender.ready().await.expect_err("no new stream");
     assert!(late.is_remote() && late.is_go_away(), "{late:?}");
 }
 
