@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use http::{Response, Version, request::Parts};
+use http::{HeaderValue, Response, Version, header::HOST, request::Parts};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
         connection::Connection,
     },
     request::strict::{self, Checked, PathRules, StrictContext},
-    runtime::snapshot::Snapshot,
+    runtime::snapshot::{ListenerKey, Snapshot},
     telemetry::record::Record,
     worker::Worker,
 };
@@ -60,6 +60,7 @@ impl Exchange {
         body_ended: bool,
         snapshot: &Snapshot,
     ) -> Result<Checked, Failure> {
+        let fallback_host = fallback_host(head, self.connection.listener.key, snapshot);
         let context = StrictContext {
             side: self.connection.listener.side,
             path_rules: match self.connection.listener.side {
@@ -68,7 +69,7 @@ impl Exchange {
             },
             peer_authenticated: false,
             body_ended,
-            fallback_host: None,
+            fallback_host: fallback_host.as_ref(),
         };
         let checked = strict::check(head, &snapshot.mesh.limits, &context)?;
         self.caller = Caller::of_checked(&checked, &head.method);
@@ -94,6 +95,21 @@ impl Exchange {
         self.record.complete();
         Response::from_parts(head, AnswerBody::fixed((!body.is_empty()).then_some(body), None))
     }
+}
+
+/// What an HTTP/1.0 request without Host means, as health checks still send them: the app, or the listener's Service.
+fn fallback_host(head: &Parts, listener: ListenerKey, snapshot: &Snapshot) -> Option<HeaderValue> {
+    if head.version != Version::HTTP_10 || head.headers.contains_key(HOST) {
+        return None;
+    }
+    let name = match listener.side {
+        Side::Inbound => snapshot.inbound(listener)?.source.app.to_string(),
+        Side::Outbound => {
+            let port = snapshot.outbound(listener)?.source.service.as_ref()?;
+            format!("{}.{}:{}", port.service.name, port.service.namespace, port.port)
+        }
+    };
+    HeaderValue::from_str(&name).ok()
 }
 
 /// The head as the decision reads it.

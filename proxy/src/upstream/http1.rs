@@ -8,7 +8,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc};
 use http::{Request, Response, StatusCode, header::HeaderName};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::time::Instant;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
@@ -37,6 +37,7 @@ pub(crate) struct Idle {
     sender: SendRequest<RequestBody>,
     link: Arc<Link>,
     idle_since: Rc<Cell<Option<Instant>>>,
+    task: AbortHandle,
     /// When it became idle.
     pub(crate) since: Instant,
 }
@@ -60,18 +61,34 @@ pub(crate) struct Lease {
     link: Arc<Link>,
     pool: Rc<EndpointPool>,
     idle_since: Rc<Cell<Option<Instant>>>,
+    task: Tied,
+}
+
+/// Ends the connection's task unless the connection was given back. Without this an answer that ends before the
+/// caller's body would leave the task waiting for that body, and both connections open.
+#[derive(Debug)]
+struct Tied(Option<AbortHandle>);
+
+impl Drop for Tied {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
 }
 
 impl Lease {
     /// Back to the pool.
-    pub(crate) fn give_back(self) {
+    pub(crate) fn give_back(mut self) {
+        let Some(task) = self.task.0.take() else { return };
         let mut idle = self.pool.http1.borrow_mut();
         if self.sender.is_closed() || idle.len() >= MOST_IDLE {
             return;
         }
         let now = Instant::now();
         self.idle_since.set(Some(now));
-        idle.push(Idle { sender: self.sender, link: self.link, idle_since: self.idle_since, since: now });
+        let (sender, link, idle_since) = (self.sender, self.link, self.idle_since);
+        idle.push(Idle { sender, link, idle_since, task, since: now });
     }
 }
 
@@ -105,6 +122,7 @@ pub(crate) async fn checkout(
             link: idle.link,
             pool: pool.clone(),
             idle_since: idle.idle_since,
+            task: Tied(Some(idle.task)),
         });
     }
     open(worker, pool, plan).await
@@ -120,7 +138,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> R
         .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
     let idle_since = Rc::new(Cell::new(None::<Instant>));
     let (idle, learner) = (idle_since.clone(), Rc::downgrade(pool));
-    tokio::task::spawn_local(async move {
+    let task = tokio::task::spawn_local(async move {
         // A request on it hears of an error by itself.
         let _ = connection.await;
         drop(counted);
@@ -129,7 +147,8 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> R
             pool.learn_close(since.elapsed());
         }
     });
-    Ok(Lease { sender, link, pool: pool.clone(), idle_since })
+    let task = Tied(Some(task.abort_handle()));
+    Ok(Lease { sender, link, pool: pool.clone(), idle_since, task })
 }
 
 /// Sends one request on the lent connection and waits for the answer's head.
