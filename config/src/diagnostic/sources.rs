@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{DETAILED, Fault, Finding, Related};
+use super::{Fault, Finding, Related};
 use crate::{
     model::Origin,
     yaml::{self, Node, Span},
@@ -45,8 +45,7 @@ impl Sources {
         faults.sort_by_key(|fault| (fault.span.file, fault.span.start, fault.code));
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span, fault.code, fault.message.clone())));
-        let detailed = |index: usize| if index < DETAILED { roots } else { &[] };
-        faults.into_iter().enumerate().map(|(index, fault)| self.finding(fault, detailed(index))).collect()
+        faults.into_iter().map(|fault| self.finding(fault, roots)).collect()
     }
 
     fn finding(&self, fault: Fault, roots: &[Node]) -> Finding {
