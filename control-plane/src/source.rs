@@ -46,7 +46,7 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, SourceError> {
         let path = entry.map_err(about)?.path();
         let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
         let policy = path.extension().is_some_and(|end| ENDS.iter().any(|known| end == *known));
-        if policy && !hidden && path.is_file() {
+        if policy && !hidden && !path.is_dir() {
             files.push(path);
         }
     }
