@@ -3,6 +3,8 @@
 
 mod build;
 mod carry;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod snapshot;
 pub mod status;
 mod store;

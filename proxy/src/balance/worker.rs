@@ -52,6 +52,12 @@ impl Balancer {
         }
         pick(&slot.set, policy, &mut slot.turn, ask, dice)
     }
+
+    /// How many cells it keeps a set of.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.slots.borrow().by_cell.len()
+    }
 }
 
 impl Slots {
