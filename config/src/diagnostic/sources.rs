@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Fault, Finding, Related};
+use super::{DETAILED, Fault, Finding, Related};
 use crate::{
     model::Origin,
     yaml::{self, Node, Span},
@@ -45,7 +45,8 @@ impl Sources {
         faults.sort_by_key(|fault| (fault.span.file, fault.span.start, fault.code));
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span, fault.code, fault.message.clone())));
-        faults.into_iter().map(|fault| self.finding(fault, roots)).collect()
+        let detailed = |index: usize| if index < DETAILED { roots } else { &[] };
+        faults.into_iter().enumerate().map(|(index, fault)| self.finding(fault, detailed(index))).collect()
     }
 
     fn finding(&self, fault: Fault, roots: &[Node]) -> Finding {
