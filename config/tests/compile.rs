@@ -81,7 +81,7 @@ fn the_sidecar_is_chosen_by_name_or_must_be_the_only_one() {
     let words = "the policy files hold several Sidecars; choose one of `default/cart`, `default/web`";
     assert_eq!(error.to_string(), words);
     let error = several.compile(Some(&ObjectName::new("default", "crat"))).unwrap_err();
-    let words = "the policy files hold no Sidecar `default/crat`, did you mean `default/cart`?; there is \
+    let words = "the policy files hold no Sidecar `default/crat` (did you mean `default/cart`?); there are: \
                  `default/cart`, `default/web`";
     assert_eq!(error.to_string(), words);
     let chosen = several.compile(Some(&ObjectName::new("default", "web"))).unwrap();

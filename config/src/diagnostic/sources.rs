@@ -20,6 +20,12 @@ impl Sources {
         self.files.push((path.into(), text.into()));
     }
 
+    /// The names alone, for origins: a policy in force does not keep its files in memory.
+    pub(crate) fn without_texts(&self) -> Self {
+        let empty: Arc<str> = "".into();
+        Self { files: self.files.iter().map(|(path, _)| (path.clone(), empty.clone())).collect() }
+    }
+
     /// The place as a person reads it.
     pub(crate) fn origin(&self, span: &Span) -> Origin {
         let file = self.files.get(span.file as usize).map(|(path, _)| path.clone()).unwrap_or_default();
