@@ -25,9 +25,6 @@ use crate::{
     telemetry::logging::LogLevel,
 };
 
-/// The first look-up of DNS endpoints may delay readiness by this much.
-const FIRST_NAMES: Duration = Duration::from_secs(1);
-
 /// How a proxy is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -125,7 +122,6 @@ impl App {
         let ended = Arc::new(Ended::default());
         follow(&crew, source);
         obey(&crew, &ended, options.grace);
-        crew.await_names(FIRST_NAMES);
         crew.status.set_ready();
         Ok(Self { crew, ended, options })
     }

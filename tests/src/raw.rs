@@ -88,6 +88,14 @@ impl RawClient {
         self.got.clone()
     }
 
+    /// Waits for more; gives everything so far, or `None` once the connection has ended.
+    pub async fn read_more(&mut self) -> Option<Vec<u8>> {
+        match within("more bytes, or the end", self.stream.read_buf(&mut self.got)).await {
+            Ok(1..) => Some(self.got.clone()),
+            Ok(0) | Err(_) => None,
+        }
+    }
+
     /// Reads until the peer ends the connection; gives everything since the start, and how it ended.
     pub async fn read_to_end(&mut self) -> (Vec<u8>, Ended) {
         let ended = within("the connection to end", async {

@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use outrigger_config::model::Limits;
 
 mod frames;
+mod heads;
 
 use frames::Frames;
+use heads::Heads;
 
 /// The protocol of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +52,11 @@ pub struct HeaderWatch {
 
 #[derive(Debug)]
 enum Follow {
-    Http1,
+    Http1 {
+        heads: Heads,
+        /// Of the open request's body; `None`: it says by itself where it ends.
+        length: Option<u64>,
+    },
     Http2(Frames),
 }
 
@@ -58,7 +64,7 @@ impl HeaderWatch {
     /// A connection that was accepted at `accepted`: TLS and protocol detection count into the time of the first head.
     pub fn new(protocol: Protocol, accepted: Instant) -> Self {
         let follow = match protocol {
-            Protocol::Http1 => Follow::Http1,
+            Protocol::Http1 => Follow::Http1 { heads: Heads::default(), length: None },
             Protocol::Http2 => Follow::Http2(Frames::new()),
         };
         Self { follow, accepted, first_head_seen: false, open_since: None, requests: 0, idle_since: accepted }
@@ -70,12 +76,10 @@ impl HeaderWatch {
             return;
         }
         match &mut self.follow {
-            // While a request is open these are its body, or the next head, which hyper does not parse before the
-            // answer is done. Such a head begins to count with the first byte after that.
-            Follow::Http1 => {
-                if self.requests == 0 && self.open_since.is_none() {
-                    self.open_since = Some(now);
-                }
+            Follow::Http1 { heads, .. } if self.requests > 0 => heads.body(bytes),
+            Follow::Http1 { heads, .. } => {
+                heads.head(bytes);
+                self.open_since = self.open_since.or(Some(now));
             }
             Follow::Http2(frames) => {
                 let was_open = frames.is_open();
@@ -90,11 +94,13 @@ impl HeaderWatch {
         }
     }
 
-    /// The server handed over a request. Any number may be open on HTTP/2.
-    pub fn head_complete(&mut self) {
+    /// The server handed over a request, with a body of this length where that is known from the start. Any number may
+    /// be open on HTTP/2.
+    pub fn head_complete(&mut self, body: Option<u64>) {
         self.requests += 1;
         self.first_head_seen = true;
-        if matches!(self.follow, Follow::Http1) {
+        if let Follow::Http1 { length, .. } = &mut self.follow {
+            *length = body;
             self.open_since = None;
         }
     }
@@ -102,8 +108,13 @@ impl HeaderWatch {
     /// The answer to a request is written, or given up.
     pub fn answer_done(&mut self, now: Instant) {
         self.requests = self.requests.saturating_sub(1);
-        if self.requests == 0 {
-            self.idle_since = now;
+        if self.requests > 0 {
+            return;
+        }
+        self.idle_since = now;
+        if let Follow::Http1 { heads, length } = &mut self.follow {
+            // hyper parses what came of the next head only now, so its time begins now.
+            self.open_since = heads.next(*length).then_some(now);
         }
     }
 

@@ -5,7 +5,7 @@ use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, sync::Arc};
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
 use hyper::{
-    body::Incoming,
+    body::{Body, Incoming},
     server::conn::{http1, http2},
     service::service_fn,
 };
@@ -98,7 +98,7 @@ async fn answer(
     connection: Rc<Connection>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
-    connection.watch.borrow_mut().head_complete();
+    connection.watch.borrow_mut().head_complete(request.body().size_hint().exact());
     let caller = Caller::of_request(&request);
     let side = connection.listener.side;
     let answered = guard(async {

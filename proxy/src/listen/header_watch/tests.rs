@@ -47,7 +47,8 @@ fn http1_first_head_counts_from_accept() {
     watch.bytes_read(b"GET / HT", clock.at(8));
     watch.bytes_read(b"TP/1.1\r\n", clock.at(9));
     assert_eq!(clock.seconds(&watch), Some((10, Expiry::FirstHead)));
-    watch.head_complete();
+    watch.bytes_read(b"\r\n", clock.at(9));
+    watch.head_complete(Some(4));
     assert_eq!(clock.seconds(&watch), None);
     watch.bytes_read(b"body", clock.at(50));
     assert_eq!(clock.seconds(&watch), None);
@@ -58,16 +59,33 @@ fn http1_first_head_counts_from_accept() {
 #[test]
 fn http1_later_heads_count_from_their_first_byte() {
     let (clock, mut watch) = watch(Protocol::Http1);
-    watch.head_complete();
+    watch.bytes_read(b"GET / HTTP/1.1\r\n\r\n", clock.at(0));
+    watch.head_complete(Some(0));
     watch.answer_done(clock.at(1));
     watch.bytes_read(b"G", clock.at(90));
-    watch.bytes_read(b"E", clock.at(99));
+    watch.bytes_read(b"ET / HTTP/1.1\r\n", clock.at(99));
     assert_eq!(clock.seconds(&watch), Some((100, Expiry::HeadOpen)));
-    watch.head_complete();
+    watch.bytes_read(b"\r\n", clock.at(99));
+    watch.head_complete(Some(0));
     watch.answer_done(clock.at(99));
     assert_eq!(clock.seconds(&watch), Some((199, Expiry::Idle)));
     watch.bytes_read(b"", clock.at(150));
     assert_eq!(clock.seconds(&watch), Some((199, Expiry::Idle)));
+}
+
+#[test]
+fn http1_a_head_that_came_with_the_last_request_counts_from_its_answer() {
+    let (clock, mut watch) = watch(Protocol::Http1);
+    watch.bytes_read(b"POST / HTTP/1.1\r\n\r\nab", clock.at(0));
+    watch.head_complete(Some(3));
+    watch.bytes_read(b"cGET / HT", clock.at(1));
+    watch.answer_done(clock.at(50));
+    assert_eq!(clock.seconds(&watch), Some((60, Expiry::HeadOpen)));
+    watch.bytes_read(b"TP/1.1\r\n\r\n", clock.at(55));
+    assert_eq!(clock.seconds(&watch), Some((60, Expiry::HeadOpen)));
+    watch.head_complete(Some(0));
+    watch.answer_done(clock.at(56));
+    assert_eq!(clock.seconds(&watch), Some((156, Expiry::Idle)));
 }
 
 #[test]
@@ -78,7 +96,7 @@ fn http2_preface_alone_is_no_head() {
     assert_eq!(clock.seconds(&watch), Some((10, Expiry::FirstHead)));
     watch.bytes_read(&frame(HEADERS, END_HEADERS, 30), clock.at(3));
     assert_eq!(clock.seconds(&watch), Some((100, Expiry::Idle)));
-    watch.head_complete();
+    watch.head_complete(None);
     assert_eq!(clock.seconds(&watch), None);
     watch.answer_done(clock.at(4));
     assert_eq!(clock.seconds(&watch), Some((104, Expiry::Idle)));
@@ -89,7 +107,7 @@ fn http2_block_is_open_until_end_headers() {
     let (clock, mut watch) = watch(Protocol::Http2);
     watch.bytes_read(PREFACE, clock.at(0));
     watch.bytes_read(&frame(HEADERS, END_HEADERS, 3), clock.at(0));
-    watch.head_complete();
+    watch.head_complete(None);
     watch.bytes_read(&frame(HEADERS, 0, 3), clock.at(20));
     for second in 21..29 {
         watch.bytes_read(&frame(CONTINUATION, 0, 1), clock.at(second));
@@ -104,7 +122,7 @@ fn http2_partial_frames_are_open_but_for_data() {
     let (clock, mut watch) = watch(Protocol::Http2);
     watch.bytes_read(PREFACE, clock.at(0));
     watch.bytes_read(&frame(HEADERS, END_HEADERS, 3), clock.at(0));
-    watch.head_complete();
+    watch.head_complete(None);
     for partial in [1usize, 8, 9, 10] {
         let (head, rest) = (frame(HEADERS, END_HEADERS, 5), partial);
         watch.bytes_read(&head[..rest], clock.at(40));
@@ -137,7 +155,7 @@ fn http2_reads_that_straddle_frames_do_not_add_up() {
     let (clock, mut watch) = watch(Protocol::Http2);
     watch.bytes_read(PREFACE, clock.at(0));
     watch.bytes_read(&frame(HEADERS, END_HEADERS, 3), clock.at(0));
-    watch.head_complete();
+    watch.head_complete(None);
     let data = frame(0, 0, 100);
     watch.bytes_read(&data[..5], clock.at(1));
     for second in 2..40 {
@@ -178,6 +196,7 @@ proptest! {
             let mut watch = HeaderWatch::new(protocol, now);
             for chunk in &chunks {
                 watch.bytes_read(chunk, now);
+                watch.head_complete(chunk.first().map(|first| u64::from(*first)));
                 watch.answer_done(now);
                 let _ = watch.deadline(&limits());
             }
