@@ -62,12 +62,12 @@ pub fn path(bytes: &[u8]) {
     }
 }
 
-/// What is read is written and read again as no more than it was, to a millionth.
+/// What is read is written and read again as no more than it was, to a hundred-thousandth: five digits are left after a change of unit.
 pub fn grpc_timeout(bytes: &[u8]) {
     if let Ok(timeout) = parse_grpc(bytes) {
         let again = parse_grpc(format_grpc(timeout).as_bytes()).expect("what was written can be read");
         assert!(again <= timeout, "a deadline grew");
-        assert!((timeout - again).as_nanos() * 1_000_000 <= timeout.as_nanos(), "a deadline shrank");
+        assert!((timeout - again).as_nanos() * 100_000 <= timeout.as_nanos(), "a deadline shrank");
     }
 }
 
