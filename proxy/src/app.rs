@@ -25,6 +25,9 @@ use crate::{
     telemetry::logging::LogLevel,
 };
 
+/// The access log's last lines may delay the end by this much, where standard output is slow.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
 /// How a proxy is started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -207,6 +210,7 @@ fn begin_drain(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration, cause: Cau
     let (crew, ended) = (crew.clone(), ended.clone());
     crew.clone().background().spawn(async move {
         run_drain(&crew, plan).await;
+        crew.log.flush(LAST_LINES).await;
         tracing::info!("drained");
         crew.stop();
         ended.tell();

@@ -34,11 +34,7 @@ use crate::{
         snapshot::{ListenerKey, Port, Service, Snapshot},
         status::{Loaded, Status},
     },
-    telemetry::{
-        access_log::AccessLog,
-        logging::LogLevel,
-        metrics::{ListenerMetrics, Metrics},
-    },
+    telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics},
     worker,
 };
 
@@ -57,8 +53,6 @@ pub(crate) struct Crew {
     own: Own,
     doors: Mutex<Vec<Door>>,
     listeners: Mutex<Vec<Open>>,
-    /// The counters of every listener that was ever open: its connections may outlive it.
-    opened: Mutex<Vec<(Side, Arc<ListenerMetrics>)>>,
     most_connections: usize,
     background: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -117,7 +111,6 @@ impl Crew {
             own: Own::default(),
             doors: Mutex::default(),
             listeners: Mutex::default(),
-            opened: Mutex::default(),
             most_connections,
             background: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
@@ -170,7 +163,6 @@ impl Crew {
             let accepting = accept::spawn(socket, listener.clone(), doors.clone(), self.most_connections)
                 .map_err(|source| StartError::bind(listener.bound, listener.side.as_str(), source))?;
             tracing::info!(side = listener.side.as_str(), address = %listener.bound, "listening");
-            lock(&self.opened).push((listener.side, listener.metrics.clone()));
             listeners.push(Open { listener, accepting });
         }
         let wanted: Vec<_> = wanted(snapshot).collect();
@@ -231,8 +223,7 @@ impl Crew {
 
     /// Connections that are open on one side, those of listeners that are closed already among them.
     pub(crate) fn connections(&self, side: Side) -> u64 {
-        let opened = lock(&self.opened);
-        opened.iter().filter(|(of, _)| *of == side).filter_map(|(_, counts)| counts.connections_open()).sum()
+        self.metrics.downstream_open(side)
     }
 
     /// Stops accepting on one side and lets its connections finish.

@@ -80,10 +80,12 @@ impl AccessLog {
         log
     }
 
-    /// Waits until everything that workers have sent is written, but no longer than `within`.
+    /// Waits until everything that was logged before is written, but no longer than `within`.
     pub async fn flush(&self, within: Duration) {
         let (done, written) = oneshot::channel();
         let flushed = async {
+            // What lies in the workers' buffers has been sent on by then.
+            tokio::time::sleep(2 * LINGER).await;
             if self.writer.send(Message::Flush(done)).await.is_ok() {
                 let _ = written.await;
             }

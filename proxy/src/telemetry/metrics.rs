@@ -230,7 +230,7 @@ impl Metrics {
         })
     }
 
-    /// Connections that are open on all listeners of one side.
+    /// Connections that are open on all listeners of one side; a connection keeps the counters of a closed listener.
     pub fn downstream_open(&self, side: Side) -> u64 {
         let listeners = self.counters.listeners.lock().alive();
         let of_side = listeners.iter().filter(|listener| listener.side == side);
