@@ -3,7 +3,10 @@
 //! Exit codes are part of the interface: 0 fine, 1 findings, 2 usage or bad input.
 
 mod check;
+mod demo;
+mod duration;
 mod exit;
+mod proxy;
 mod schema;
 
 use std::process::ExitCode;
@@ -24,6 +27,8 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Demo),
+    Proxy(proxy::Proxy),
     Check(check::Check),
     Schema(schema::Schema),
 }
@@ -31,6 +36,8 @@ enum Command {
 fn main() -> ExitCode {
     // clap ends the process with 2 on a bad command line, and with 0 after help.
     let outcome = match CommandLine::parse().command {
+        Command::Demo(demo) => demo.run(),
+        Command::Proxy(proxy) => proxy.run(),
         Command::Check(check) => check.run(),
         Command::Schema(schema) => schema.run(),
     };

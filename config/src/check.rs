@@ -47,7 +47,7 @@ pub fn check(files: Vec<SourceFile>) -> Checked {
     validate::all(&objects, &mut faults);
     let findings = sources.findings(faults, &roots);
     let failed = findings.iter().any(|finding| finding.severity == Severity::Error);
-    let policy = (!failed).then(|| Policy::new(objects, sources.clone()));
+    let policy = (!failed).then(|| Policy::new(objects, sources.without_texts()));
     Checked { policy, findings, sources }
 }
 

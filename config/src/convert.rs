@@ -12,14 +12,14 @@ pub(crate) use macros::{choice, object, parsed};
 pub(crate) use object::{Fields, ObjectSchema};
 pub(crate) use text::{
     Cidr, DnsTarget, HeaderName, HeaderValue, Host, Ip, Label, Problem, SocketAddress, Subdomain, Text,
-    TextValue, Timestamp, is_subdomain,
+    TextValue, Timestamp, is_label, is_subdomain,
 };
 pub(crate) use value::{Any, Bounded, Flag, List, Percent, Port, Setting, Spanned, Strict, TextMap};
 
 use schemars::JsonSchema;
 
 use crate::{
-    diagnostic::{Code, Fault},
+    diagnostic::{Code, DETAILED, Fault},
     suggest, unsupported,
     yaml::{self, Node, Span},
 };
@@ -79,10 +79,16 @@ impl<'a> Context<'a> {
         self.push(Fault::error(Code::WrongType, node.span, message).maybe_help(help));
     }
 
+    /// Whether the field at the place, with what follows its path, is in the list of what comes later. Looked up only
+    /// while a person could read the findings: finding a path walks the whole object.
+    fn is_unsupported(&self, place: &Span, rest: &str) -> bool {
+        let path = || yaml::pattern_of(&yaml::field_path(self.root, place)) + rest;
+        self.faults.len() < DETAILED && unsupported::is(self.kind, &path())
+    }
+
     /// The key is none of the fields: one that comes later, or a slip.
     pub(crate) fn unknown_field(&mut self, key: &str, span: Span, known: &[&str]) {
-        let pattern = yaml::pattern_of(&yaml::field_path(self.root, &span));
-        if unsupported::is(self.kind, &pattern) {
+        if self.is_unsupported(&span, "") {
             let message = format!("`{key}` is not supported yet");
             let help = "remove it; this version would not enforce it";
             return self.push(Fault::error(Code::NotSupported, span, message).help(help));
@@ -96,8 +102,7 @@ impl<'a> Context<'a> {
 
     /// The text is none of the allowed values: one that comes later, or a slip.
     pub(crate) fn unknown_value(&mut self, node: &Node, text: &str, known: &[&str]) {
-        let path = yaml::pattern_of(&yaml::field_path(self.root, &node.span));
-        if unsupported::is(self.kind, &format!("{path}={text}")) {
+        if self.is_unsupported(&node.span, &format!("={text}")) {
             let message = format!("the value `{text}` is not supported yet");
             let help = format!("supported now: {}", suggest::list(known));
             return self.push(Fault::error(Code::NotSupported, node.span, message).help(help));

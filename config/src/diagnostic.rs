@@ -15,6 +15,10 @@ use std::fmt;
 
 use crate::{model::Origin, yaml::Span};
 
+/// Findings of which everything is worked out: field path, nearest name. Working it out walks objects and names, and
+/// a file with more faults than this must not cost their square.
+pub(crate) const DETAILED: usize = 1000;
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

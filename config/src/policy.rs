@@ -25,7 +25,7 @@ pub enum CompileError {
     #[error("the policy files hold several Sidecars; choose one of {}", names(.0))]
     SeveralSidecars(Vec<ObjectName>),
     /// No Sidecar has the name.
-    #[error("the policy files hold no Sidecar `{name}`{}; there is {}", meant(.nearest), names(.present))]
+    #[error("the policy files hold no Sidecar `{name}`{}; there are: {}", meant(.nearest), names(.present))]
     UnknownSidecar {
         /// The name that was asked for.
         name: ObjectName,
@@ -42,7 +42,7 @@ fn names(names: &[ObjectName]) -> String {
 }
 
 fn meant(nearest: &Option<ObjectName>) -> String {
-    nearest.as_ref().map(|name| format!(", did you mean `{name}`?")).unwrap_or_default()
+    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }
 
 impl Policy {

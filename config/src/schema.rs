@@ -90,3 +90,6 @@ pub fn json_schema(kind: &str) -> Option<serde_json::Value> {
 fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> schemars::Schema {
     T::json_schema(generator)
 }
+
+#[cfg(test)]
+mod tests;

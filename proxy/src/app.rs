@@ -27,6 +27,8 @@ use crate::{
 
 /// The access log's last lines may delay the end by this much, where standard output is slow.
 const LAST_LINES: Duration = Duration::from_secs(1);
+/// The first look-up of DNS endpoints may delay readiness by this much.
+const FIRST_NAMES: Duration = Duration::from_secs(1);
 
 /// How a proxy is started.
 #[derive(Clone, Debug)]
@@ -125,6 +127,7 @@ impl App {
         let ended = Arc::new(Ended::default());
         follow(&crew, source);
         obey(&crew, &ended, options.grace);
+        crew.await_names(FIRST_NAMES);
         crew.status.set_ready();
         Ok(Self { crew, ended, options })
     }

@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use outrigger_config::model::{DestinationPort, Resources};
@@ -35,6 +35,7 @@ use crate::{
         status::{Loaded, Status},
     },
     telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics},
+    upstream::dns::Resolver,
     worker,
 };
 
@@ -49,6 +50,7 @@ pub(crate) struct Crew {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<Store>,
     pub(crate) log: AccessLog,
+    resolver: Resolver,
     switch: Switch,
     own: Own,
     doors: Mutex<Vec<Door>>,
@@ -103,6 +105,7 @@ impl Crew {
         let (switch, drain) = Switch::new();
         let crew = Self {
             log: AccessLog::stdout(metrics.clone()).map_err(StartError::Thread)?,
+            resolver: Resolver::new(runtime.handle().clone(), metrics.clone()),
             metrics,
             status,
             admin,
@@ -199,10 +202,25 @@ impl Crew {
 
     /// Tells everybody that a policy is in use.
     fn taken_up(&self, resources: Resources) {
-        let (generation, at) = (self.store.load().generation, SystemTime::now());
+        let snapshot = self.store.load();
+        let (generation, at) = (snapshot.generation, SystemTime::now());
+        self.resolver.follow(&snapshot);
         self.metrics.config_applied(generation, at);
         self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });
         tracing::info!(generation, "policy in use");
+    }
+
+    /// Waits until every DNS endpoint was looked up once, but no longer than `most`: the first requests should find
+    /// endpoints, and a name server that is away should not keep the others' waiting.
+    pub(crate) fn await_names(&self, most: Duration) {
+        let (tell, told) = std::sync::mpsc::channel();
+        let answers = self.resolver.first_answers();
+        self.background.spawn(async move {
+            answers.await;
+            // Whoever waited may have given up.
+            let _ = tell.send(());
+        });
+        let _ = told.recv_timeout(most);
     }
 
     /// Every open listener: side, configured address, bound address.

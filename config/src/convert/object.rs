@@ -66,9 +66,9 @@ impl<'n> Fields<'n> {
             }
             (None, _) => {
                 // A field that is refused for another reason, such as one that comes later, may have been the one.
-                let foreign =
-                    self.entries.iter().any(|entry| cx.faults.iter().any(|f| f.span == entry.key_span));
-                if !foreign {
+                // Such faults are the last ones, for the keys were looked at just before.
+                let of_a_key = |fault: &Fault| self.entries.iter().any(|entry| entry.key_span == fault.span);
+                if !cx.faults.iter().rev().take(self.entries.len()).any(of_a_key) {
                     cx.error(Code::OneOf, self.span, format!("exactly one of {words} must be set"));
                 }
             }

@@ -353,7 +353,7 @@ pub(crate) fn is_subdomain(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label)
 }
 
-/// As a subdomain, but with `_`, which hosts on real networks have. Not an address: hosts are names.
+/// As a subdomain, but with `_`, which hosts on real networks have. An IPv4 address is one too: requests carry it.
 fn is_host(text: &str) -> bool {
     text.len() <= 253
         && text

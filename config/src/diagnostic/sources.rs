@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use super::{Fault, Finding, Related};
+use super::{DETAILED, Fault, Finding, Related};
 use crate::{
     model::Origin,
     yaml::{self, Node, Span},
@@ -18,6 +18,12 @@ impl Sources {
     /// Adds a file; its index is the number of files before it.
     pub(crate) fn add(&mut self, path: &str, text: &str) {
         self.files.push((path.into(), text.into()));
+    }
+
+    /// The names alone, for origins: a policy in force does not keep its files in memory.
+    pub(crate) fn without_texts(&self) -> Self {
+        let empty: Arc<str> = "".into();
+        Self { files: self.files.iter().map(|(path, _)| (path.clone(), empty.clone())).collect() }
     }
 
     /// The place as a person reads it.
@@ -45,7 +51,8 @@ impl Sources {
         faults.sort_by_key(|fault| (fault.span.file, fault.span.start, fault.code));
         let mut seen = HashSet::new();
         faults.retain(|fault| seen.insert((fault.span, fault.code, fault.message.clone())));
-        faults.into_iter().map(|fault| self.finding(fault, roots)).collect()
+        let detailed = |index: usize| if index < DETAILED { roots } else { &[] };
+        faults.into_iter().enumerate().map(|(index, fault)| self.finding(fault, detailed(index))).collect()
     }
 
     fn finding(&self, fault: Fault, roots: &[Node]) -> Finding {

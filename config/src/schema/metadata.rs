@@ -1,6 +1,6 @@
 //! `metadata` of every object, as upstream ObjectMeta has it.
 
-use crate::convert::{Any, List, Spanned, Subdomain, Text, TextMap, Timestamp, object};
+use crate::convert::{Any, Label, List, Spanned, Subdomain, Text, TextMap, Timestamp, object};
 
 object! {
     /// The object's name and what else Kubernetes keeps about it.
@@ -8,7 +8,7 @@ object! {
         /// The name, unique among the objects of the kind in the namespace.
         name("name"): Spanned<Subdomain>,
         /// The namespace; `default` unless set.
-        namespace("namespace"): Option<Spanned<Subdomain>>,
+        namespace("namespace"): Option<Spanned<Label>>,
         /// Labels. An EndpointSlice names its Service with `kubernetes.io/service-name`.
         labels("labels"): TextMap,
         /// When the object was made; the older of two contenders wins.

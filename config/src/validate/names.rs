@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Checks;
 use crate::{
+    convert::is_label,
     diagnostic::{Code, Fault},
     model::ObjectName,
     objects::Object,
@@ -18,6 +19,14 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     unique("EndpointSlice", &objects.slices, checks);
     let mesh_services = unique("MeshService", &objects.mesh_services, checks);
     let services = unique("Service", &objects.services, checks);
+    // Their names become hosts, of which a name is one label.
+    for (name, span) in mesh_services.iter().chain(&services) {
+        if !is_label(&name.name) {
+            let message = format!("`{}` is not a valid name for a Service", name.name);
+            let help = "one DNS label: lower-case letters, digits and `-`, no dots";
+            checks.push(Fault::error(Code::Name, *span, message).help(help));
+        }
+    }
     for (name, span) in &mesh_services {
         if let Some(other) = services.get(name) {
             let message = format!("`{name}` is both a Service and a MeshService");

@@ -2,7 +2,7 @@
 
 use super::Checks;
 use crate::{
-    diagnostic::{Code, Fault},
+    diagnostic::{Code, DETAILED, Fault},
     model::ObjectName,
     schema::ServiceRef,
     services::Entry,
@@ -28,7 +28,8 @@ impl<'a> Checks<'a> {
     /// Says of a fault that the Service does not exist, and which one may be meant.
     pub(super) fn unknown_service(&self, fault: Fault, name: &ObjectName) -> Fault {
         let fault = Fault { message: format!("there is no Service or MeshService `{name}`"), ..fault };
-        match self.services.nearest(name) {
+        let near = if self.faults.len() < DETAILED { self.services.nearest(name) } else { None };
+        match near {
             Some(near) => {
                 let help = if near.name.name == name.name {
                     format!("did you mean the one in namespace `{}`?", near.name.namespace)

@@ -1,6 +1,6 @@
 //! Regular expressions: valid, and small once compiled, with the caret at the place inside them.
 
-use regex::RegexBuilder;
+use regex::bytes::RegexBuilder;
 use regex_syntax::Parser;
 
 use super::Checks;
@@ -49,8 +49,9 @@ fn lookaround(problem: &str) -> bool {
 }
 
 fn size(pattern: &str, span: Span, checks: &mut Checks<'_>) {
-    // As the proxy compiles it: the whole value must match.
-    if RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(COMPILED).build().is_err() {
+    // As the proxy compiles it: the whole value must match, and a comment of `x` mode may end the pattern.
+    let build = |wrapped: &str| RegexBuilder::new(wrapped).size_limit(COMPILED).build().is_ok();
+    if !build(&format!(r"\A(?:{pattern})\z")) && !build(&format!("\\A(?:{pattern}\n)\\z")) {
         let message = format!("the regular expression takes more than {} KiB when compiled", COMPILED / 1024);
         let help = "shorten its repetitions, such as `{1000}`; `\\w` and `\\d` hold all of Unicode, `[a-z]` does not";
         checks.push(Fault::error(Code::Regex, span, message).help(help));

@@ -148,3 +148,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_hundred_thousand_faults_do_not_cost_their_square() {
+    let mut text =
+        "apiVersion: outrigger.dev/v1alpha1\nkind: MeshService\nmetadata: {name: a}\nspec:\n".to_owned();
+    text.push_str("  ports: [{port: 80}]\n");
+    (0..50_000).for_each(|n| text.push_str(&format!("  k{n}: v\n")));
+    text.push_str("  endpoints:\n");
+    (0..50_000).for_each(|_| text.push_str("  - {adress: x, dns: 5}\n"));
+    let checked = check(vec![SourceFile { path: "x".to_owned(), text: text.into_bytes() }]);
+    assert!(checked.errors() > 100_000);
+    assert_eq!(checked.findings[0].field(), "spec.k0");
+}

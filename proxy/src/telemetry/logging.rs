@@ -2,7 +2,7 @@
 //!
 //! hyper and h2 never log below `warn`, whatever the level: on `debug` they would print every header of every request.
 
-use std::{io, sync::OnceLock};
+use std::io;
 
 use tracing_subscriber::{
     EnvFilter, Registry, filter::ParseError, fmt, layer::SubscriberExt as _, reload,
@@ -14,8 +14,6 @@ const CAPS: &str = "hyper=warn,hyper_util=warn,h2=warn,hickory_resolver=warn,hic
     hickory_net=warn,rustls=warn,notify=warn";
 /// The level that a proxy starts with.
 pub const DEFAULT_LEVEL: &str = "info";
-
-static LEVEL: OnceLock<LogLevel> = OnceLock::new();
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +78,7 @@ pub fn init(format: LogFormat, level: &str) -> Result<LogLevel, LogError> {
         }
     };
     started.map_err(|_| LogError::SetUpBefore)?;
-    Ok(LEVEL.get_or_init(|| LogLevel { filter: handle }).clone())
-}
-
-/// The level of this process' log; `None` where [`init`] did not set it up, as in tests.
-pub fn current() -> Option<LogLevel> {
-    LEVEL.get().cloned()
+    Ok(LogLevel { filter: handle })
 }
 
 fn filter(level: &str) -> Result<EnvFilter, LogError> {

@@ -1,3 +1,5 @@
+//! The retry law as a table, and the properties of pauses.
+
 use outrigger_config::model::{RetryBudget, RetryOn};
 use proptest::prelude::*;
 

@@ -1,0 +1,127 @@
+//! `outrigger proxy`: one sidecar, from its policy files, until a signal ends it.
+
+use std::{net::TcpStream, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use outrigger_config::model::ObjectName;
+use outrigger_proxy::{
+    app::{App, Options},
+    drain::Cause,
+    telemetry::logging::{self, LogFormat},
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit;
+
+/// How long the start looks for an app. It should be on this machine.
+const LOOK_FOR_APP: Duration = Duration::from_millis(200);
+
+/// Run a sidecar from policy files. It takes up changes of the files without losing a request.
+///
+/// SIGTERM and Ctrl-C drain it; a second signal ends it at once. Ends with 2 if it cannot start.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Proxy {
+    /// Policy files and folders; all of them are one policy.
+    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    files: Vec<PathBuf>,
+    /// Which Sidecar to be, where the files hold several.
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name)]
+    sidecar: Option<ObjectName>,
+    /// Worker threads [default: what the CPU quota of this container or machine allows].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// How long requests that are open may take when the proxy ends.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::duration::parse)]
+    grace: Duration,
+    /// error, warn, info, debug, trace, off; or target=level, by commas.
+    #[arg(long, value_name = "LEVEL", default_value = logging::DEFAULT_LEVEL)]
+    log_level: String,
+    /// How the log on standard error is written.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Proxy {
+    /// Runs the proxy to its end.
+    ///
+    /// # Errors
+    /// When it cannot start.
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        let format = match self.log_format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        let log_level = logging::init(format, &self.log_level)?;
+        let options = Options {
+            sidecar: self.sidecar,
+            workers: self.workers.map(usize::from),
+            grace: self.grace,
+            log_level: Some(log_level),
+            ..Options::new(self.files)
+        };
+        let app = App::start(options).map_err(|error| anyhow!("{error}"))?;
+        warn_of_absent_apps(&app);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(until_end(Arc::new(app)))
+    }
+}
+
+/// An app that is not there yet is no error: sidecars start before their apps. But a person should know.
+fn warn_of_absent_apps(app: &App) {
+    let Some(loaded) = app.status().loaded() else { return };
+    for listener in &loaded.resources.workload.inbound {
+        if let Err(error) = TcpStream::connect_timeout(&listener.app, LOOK_FOR_APP) {
+            tracing::warn!(
+                "nothing listens on {} ({error}), the app of the inbound listener on {} ({}); requests get 503 until it \
+                 is started there, or `app` names where it is",
+                listener.app,
+                listener.bind,
+                listener.origin,
+            );
+        }
+    }
+}
+
+/// Returns when the proxy has drained, or at the second signal.
+async fn until_end(app: Arc<App>) -> Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+    let waiting = app.clone();
+    let (send, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        waiting.wait();
+        // Nobody listens any more after a second signal.
+        let _ = send.send(());
+    });
+    tokio::pin!(ended);
+    let cause = tokio::select! {
+        _ = terminate.recv() => Cause::Terminate,
+        _ = interrupt.recv() => Cause::Interrupt,
+        _ = &mut ended => return Ok(exit::FINE),
+    };
+    app.drain(cause);
+    tokio::select! {
+        _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
+        _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
+        _ = &mut ended => {}
+    }
+    Ok(exit::FINE)
+}
+
+fn object_name(text: &str) -> Result<ObjectName, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
+            Ok(ObjectName::new(namespace, name))
+        }
+        None if !text.is_empty() => Ok(ObjectName::new("default", text)),
+        _ => Err("write NAMESPACE/NAME, such as shop/cart".to_owned()),
+    }
+}
