@@ -9,7 +9,10 @@ use outrigger_proxy::{
     drain::Cause,
     telemetry::logging::{self, LogFormat},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::exit;
 
@@ -67,10 +70,35 @@ impl Proxy {
             log_level: Some(log_level),
             ..Options::new(self.files)
         };
+        // Before the proxy is ready: whoever sees it ready may end it, and then it should drain.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = Signals::watch(&runtime)?;
         let app = App::start(options).map_err(|error| anyhow!("{error}"))?;
         warn_of_absent_apps(&app);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(until_end(Arc::new(app)))
+        runtime.block_on(until_end(Arc::new(app), signals));
+        Ok(exit::FINE)
+    }
+}
+
+/// The signals that end the proxy.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn watch(runtime: &Runtime) -> Result<Self> {
+        let _context = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+        Ok(Self { terminate, interrupt })
+    }
+
+    async fn next(&mut self) -> Cause {
+        tokio::select! {
+            _ = self.terminate.recv() => Cause::Terminate,
+            _ = self.interrupt.recv() => Cause::Interrupt,
+        }
     }
 }
 
@@ -91,29 +119,22 @@ fn warn_of_absent_apps(app: &App) {
 }
 
 /// Returns when the proxy has drained, or at the second signal.
-async fn until_end(app: Arc<App>) -> Result<ExitCode> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot watch for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch for Ctrl-C")?;
+async fn until_end(app: Arc<App>, mut signals: Signals) {
     let waiting = app.clone();
-    let (send, ended) = tokio::sync::oneshot::channel();
+    let (send, mut ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         waiting.wait();
         // Nobody listens any more after a second signal.
         let _ = send.send(());
     });
-    tokio::pin!(ended);
-    let cause = tokio::select! {
-        _ = terminate.recv() => Cause::Terminate,
-        _ = interrupt.recv() => Cause::Interrupt,
-        _ = &mut ended => return Ok(exit::FINE),
-    };
-    app.drain(cause);
     tokio::select! {
-        _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
-        _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
-        _ = &mut ended => {}
+        cause = signals.next() => app.drain(cause),
+        _ = &mut ended => return,
     }
-    Ok(exit::FINE)
+    tokio::select! {
+        _ = signals.next() => tracing::warn!("second signal: ending at once"),
+        _ = ended => {}
+    }
 }
 
 fn object_name(text: &str) -> Result<ObjectName, String> {

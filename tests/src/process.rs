@@ -27,7 +27,14 @@ pub struct Process {
 #[derive(Default)]
 struct Lines {
     all: Mutex<Vec<String>>,
-    changed: watch::Sender<usize>,
+    changed: watch::Sender<State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    lines: usize,
+    /// Outputs that have ended.
+    closed: usize,
 }
 
 impl Process {
@@ -64,11 +71,14 @@ impl Process {
     }
 
     /// Waits for a line, of either output, that contains `needle`, and gives it.
+    ///
+    /// # Panics
+    /// When the process ends without it.
     pub async fn line(&self, needle: &str) -> String {
         let mut changed = self.lines.changed.subscribe();
         let find = || self.output().lines().find(|line| line.contains(needle)).map(str::to_owned);
         let what = format!("a line with {needle:?} from the process");
-        let _ = within(&what, changed.wait_for(|_| find().is_some())).await;
+        let _ = within(&what, changed.wait_for(|state| state.closed == 2 || find().is_some())).await;
         find()
             .unwrap_or_else(|| panic!("the process ended without a line with {needle:?}:\n{}", self.output()))
     }
@@ -96,6 +106,7 @@ async fn read(stream: impl AsyncRead + Unpin, into: Arc<Lines>) {
     let mut lines = BufReader::new(stream).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         into.all.lock().expect("no test panics while it holds this").push(line);
-        into.changed.send_modify(|n| *n += 1);
+        into.changed.send_modify(|state| state.lines += 1);
     }
+    into.changed.send_modify(|state| state.closed += 1);
 }
