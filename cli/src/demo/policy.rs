@@ -34,6 +34,8 @@ pub(super) struct PolicyFile {
     path: PathBuf,
     /// What the demo wrote last: anything else in the file is the user's.
     written: String,
+    /// Whether what the demo wrote last was made of a person's text.
+    edited: bool,
 }
 
 impl PolicyFile {
@@ -42,7 +44,7 @@ impl PolicyFile {
     /// # Errors
     /// When the file cannot be written.
     pub(super) fn create(folder: &Path, replicas: &[Replica], retries: Retries) -> io::Result<Self> {
-        let mut file = Self { path: folder.join("mesh.yaml"), written: String::new() };
+        let mut file = Self { path: folder.join("mesh.yaml"), written: String::new(), edited: false };
         file.write(first(replicas, retries))?;
         Ok(file)
     }
@@ -52,9 +54,9 @@ impl PolicyFile {
         &self.path
     }
 
-    /// Whether a person has changed the file since the demo wrote it.
+    /// Whether a person has changed the file: from then on nobody can say what should come of it.
     pub(super) fn is_foreign(&self) -> bool {
-        self.read().is_ok_and(|text| text != self.written)
+        self.edited || self.read().is_ok_and(|text| text != self.written)
     }
 
     /// The weights of v1 and v2 that the file has now; `None` where it has none that can be found.
@@ -102,6 +104,7 @@ impl PolicyFile {
 
     /// Replaces the file in one step, so that no sidecar reads half of it.
     fn write(&mut self, text: String) -> io::Result<()> {
+        self.edited |= !self.written.is_empty() && self.is_foreign();
         let next = self.path.with_extension("next");
         fs::write(&next, &text)?;
         fs::rename(&next, &self.path)?;

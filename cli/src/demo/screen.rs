@@ -37,12 +37,8 @@ impl Screen {
 
     /// Shows these lines instead of those before.
     pub(super) fn show(&self, lines: &[String]) {
-        let mut text = String::from("\x1b[H");
-        for line in lines {
-            text.push_str(line);
-            text.push_str("\x1b[K\r\n");
-        }
-        text.push_str("\x1b[J");
+        // No line end after the last line: on a terminal of just as many lines it would scroll.
+        let text = format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"));
         put(&text);
     }
 }

@@ -154,9 +154,8 @@ impl Show {
     async fn weights(&mut self, time: Duration, signals: &mut Signals) -> Result<Next> {
         for weights in WEIGHTS {
             self.load.set_epoch(Epoch::Open);
-            if let Some(late) = self.mesh.edit_weights(weights).await? {
-                self.evidence.late.push(late);
-            }
+            let late = self.mesh.edit_weights(weights).await?;
+            self.evidence.late.extend(late.filter(|_| !self.mesh.policy().is_foreign()));
             self.frontend_killed |= self.mesh.kills_on_edit();
             self.edits += 1;
             self.evidence.splits.push((weights, Default::default()));
@@ -171,7 +170,7 @@ impl Show {
 
     async fn bad_edit(&mut self, time: Duration, signals: &mut Signals) -> Result<Next> {
         let (good, wrong) = self.mesh.edit_badly().await?;
-        self.evidence.accepted.extend(wrong);
+        self.evidence.accepted.extend(wrong.filter(|_| !self.mesh.policy().is_foreign()));
         self.evidence.bad_edits += 1;
         let next = self.watch(time, signals).await;
         self.mesh.restore(good)?;
