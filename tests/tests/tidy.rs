@@ -36,10 +36,17 @@ fn the_sources_keep_the_house_style() {
     let mut findings = Vec::new();
     let files: Vec<PathBuf> = CRATES.iter().flat_map(|name| rust_files(&root.join(name))).collect();
     assert!(files.len() > 20, "the sources are not where this test looks: {}", root.display());
-    for file in &files {
-        let name = file.strip_prefix(&root).expect("found below the root").display().to_string();
-        let text = fs::read_to_string(file).expect("a source file is readable");
-        check_file(&name, &text, &mut findings);
+    let sources: Vec<(String, String)> = files
+        .iter()
+        .map(|file| {
+            let name = file.strip_prefix(&root).expect("found below the root").display().to_string();
+            (name, fs::read_to_string(file).expect("a source file is readable"))
+        })
+        .collect();
+    let tests: Vec<String> = sources.iter().flat_map(|(name, text)| test_modules(name, text)).collect();
+    for (name, text) in &sources {
+        let kind = if is_test_file(name) || tests.contains(name) { Kind::Test } else { Kind::Product };
+        check_file(name, text, kind, &mut findings);
     }
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
@@ -100,7 +107,31 @@ fn rust_files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn check_file(name: &str, text: &str, findings: &mut Vec<String>) {
+/// Which rules hold for a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Product,
+    Test,
+}
+
+/// The files of modules that a file declares for tests alone.
+fn test_modules(name: &str, text: &str) -> Vec<String> {
+    let Ok(tree) = syn::parse_file(text) else { return Vec::new() };
+    let path = Path::new(name);
+    let folder = match path.file_stem().and_then(|stem| stem.to_str()) {
+        Some("lib" | "main") | None => path.parent().unwrap_or(path).to_path_buf(),
+        Some(_) => path.with_extension(""),
+    };
+    let declared = tree.items.iter().filter_map(|item| match item {
+        syn::Item::Mod(module) if module.content.is_none() && is_for_tests(&module.attrs) => {
+            Some(&module.ident)
+        }
+        _ => None,
+    });
+    declared.map(|module| folder.join(format!("{module}.rs")).display().to_string()).collect()
+}
+
+fn check_file(name: &str, text: &str, kind: Kind, findings: &mut Vec<String>) {
     let mut find = |line: usize, what: String| findings.push(format!("{name}:{line}: {what}"));
     if !text.starts_with("//!") {
         find(1, "does not open with `//!`: what it owns, why, what it must not do".into());
@@ -114,7 +145,7 @@ fn check_file(name: &str, text: &str, findings: &mut Vec<String>) {
         Ok(tree) => tree,
         Err(error) => return find(error.span().start().line, format!("not Rust: {error}")),
     };
-    let is_test = is_test_file(name);
+    let is_test = kind == Kind::Test;
     let mut reader = Reader { lines: text.lines().collect(), product: is_product(name), ..Reader::default() };
     if !is_test {
         reader.visit_file(&tree);
@@ -237,11 +268,12 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::check_file;
+    use super::{Kind, check_file, is_test_file, test_modules};
 
     fn findings(name: &str, text: &str) -> Vec<String> {
         let mut findings = Vec::new();
-        check_file(name, text, &mut findings);
+        let kind = if is_test_file(name) { Kind::Test } else { Kind::Product };
+        check_file(name, text, kind, &mut findings);
         findings
     }
 
@@ -268,6 +300,13 @@ mod tests {
             let found = findings(name, text);
             assert!(found.len() == 1 && found[0].contains(expected), "{expected}: {found:?}");
         }
+    }
+
+    #[test]
+    fn a_module_for_tests_is_a_test_file() {
+        let text = "//! x\n#[cfg(test)]\nmod fixture;\nmod product;\n";
+        assert_eq!(test_modules("proxy/src/runtime.rs", text), ["proxy/src/runtime/fixture.rs"]);
+        assert_eq!(test_modules("proxy/src/lib.rs", text), ["proxy/src/fixture.rs"]);
     }
 
     #[test]
