@@ -11,12 +11,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use outrigger_config::model::{ObjectName, Resources};
+use outrigger_config::model::ObjectName;
 
 use crate::{
     bootstrap::Crew,
     ctx::Side,
-    discovery::local::{LocalSource, Rejected},
+    discovery::local::{Change, LocalSource, Rejected},
     drain::{self, Cause, Schedule},
     runtime::{
         BuildError,
@@ -25,8 +25,6 @@ use crate::{
     telemetry::logging::LogLevel,
 };
 
-/// The access log's last lines may delay the end by this much, where standard output is slow.
-const LAST_LINES: Duration = Duration::from_secs(1);
 /// The first look-up of DNS endpoints may delay readiness by this much.
 const FIRST_NAMES: Duration = Duration::from_secs(1);
 
@@ -152,7 +150,8 @@ impl App {
         &self.crew.status
     }
 
-    /// Begins to drain; [`App::wait`] tells when it is over.
+    /// Begins to drain; [`App::wait`] tells when it is over. [`Cause::Interrupt`] during a drain means that no new
+    /// caller is waited for any more.
     pub fn drain(&self, cause: Cause) {
         begin_drain(&self.crew, &self.ended, self.options.grace, cause);
     }
@@ -174,12 +173,14 @@ impl Drop for App {
 
 /// Applies each good policy as it comes; a bad one has been reported by the source and changes nothing.
 fn follow(crew: &Arc<Crew>, source: LocalSource) {
-    let (send, mut receive) = tokio::sync::mpsc::channel::<Resources>(1);
+    let (send, mut receive) = tokio::sync::mpsc::channel::<Change>(1);
     crew.background().spawn(source.watch(send, crew.status.clone(), crew.metrics.clone()));
     let crew = crew.clone();
     crew.clone().background().spawn(async move {
-        while let Some(resources) = receive.recv().await {
-            match crew.apply(resources) {
+        while let Some(Change { resources, in_use }) = receive.recv().await {
+            let applied = crew.apply(resources);
+            let _ = in_use.send(applied.is_ok());
+            match applied {
                 Ok(()) => crew.status.clear_rejection(),
                 Err(error) => {
                     tracing::error!("policy not applied, the one in use stays: {error}");
@@ -196,16 +197,24 @@ fn follow(crew: &Arc<Crew>, source: LocalSource) {
 fn obey(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration) {
     let (crew, ended) = (crew.clone(), ended.clone());
     crew.clone().background().spawn(async move {
-        let cause = match crew.status.asked_to_end().await {
-            Asked::Drain => Cause::Terminate,
-            Asked::Quit => Cause::Interrupt,
-        };
-        begin_drain(&crew, &ended, grace, cause);
+        let mut before = None;
+        loop {
+            let asked = crew.status.asked_to_end(before).await;
+            let cause = match asked {
+                Asked::Drain => Cause::Terminate,
+                Asked::Quit => Cause::Interrupt,
+            };
+            begin_drain(&crew, &ended, grace, cause);
+            before = Some(asked);
+        }
     });
 }
 
 fn begin_drain(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration, cause: Cause) {
     if !crew.status.set_draining() {
+        if cause == Cause::Interrupt {
+            crew.hurry.notify_one();
+        }
         return;
     }
     let plan = drain::schedule(grace, cause);
@@ -213,7 +222,7 @@ fn begin_drain(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration, cause: Cau
     let (crew, ended) = (crew.clone(), ended.clone());
     crew.clone().background().spawn(async move {
         run_drain(&crew, plan).await;
-        crew.log.flush(LAST_LINES).await;
+        crew.finish().await;
         tracing::info!("drained");
         crew.stop();
         ended.tell();
@@ -223,7 +232,10 @@ fn begin_drain(crew: &Arc<Crew>, ended: &Arc<Ended>, grace: Duration, cause: Cau
 async fn run_drain(crew: &Crew, plan: Schedule) {
     let start = tokio::time::Instant::now();
     let end = start + plan.end;
-    tokio::time::sleep_until(start + plan.inbound).await;
+    tokio::select! {
+        () = tokio::time::sleep_until(start + plan.inbound) => {}
+        () = crew.hurry.notified() => {}
+    }
     crew.close(Side::Inbound);
     let outbound_end = start + plan.outbound;
     let mut quiet_since = None;

@@ -12,7 +12,7 @@ use std::{
 use outrigger_config::model::{DestinationPort, Resources};
 use tokio::{
     runtime::{Handle, Runtime},
-    sync::mpsc,
+    sync::{Notify, mpsc},
     task::JoinHandle,
 };
 
@@ -42,6 +42,9 @@ use crate::{
 /// Descriptors that callers never get: for upstream connections, the admin API and policy files.
 const MOST_CONNECTIONS: usize = 50_000;
 
+/// The access log's last lines may delay the end by this much, where standard output is slow.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Everything that belongs to one running proxy.
 #[derive(Debug)]
 pub(crate) struct Crew {
@@ -51,11 +54,14 @@ pub(crate) struct Crew {
     pub(crate) store: Arc<Store>,
     pub(crate) log: AccessLog,
     resolver: Resolver,
+    /// Told when a drain that is under way need not wait for new callers any more.
+    pub(crate) hurry: Notify,
     switch: Switch,
     own: Own,
     doors: Mutex<Vec<Door>>,
     listeners: Mutex<Vec<Open>>,
     most_connections: usize,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     background: Handle,
     runtime: Mutex<Option<Runtime>>,
 }
@@ -110,17 +116,19 @@ impl Crew {
             status,
             admin,
             store,
+            hurry: Notify::new(),
             switch,
             own: Own::default(),
             doors: Mutex::default(),
             listeners: Mutex::default(),
             most_connections,
+            threads: Mutex::default(),
             background: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
         };
         for id in 0..workers {
             let (send, connections) = mpsc::unbounded_channel();
-            worker::spawn(worker::Parts {
+            let thread = worker::spawn(worker::Parts {
                 id,
                 store: crew.store.clone(),
                 metrics: crew.metrics.clone(),
@@ -131,6 +139,7 @@ impl Crew {
                 seed: rand::random(),
             })
             .map_err(StartError::Thread)?;
+            lock(&crew.threads).push(thread);
             lock(&crew.doors).push(Door { send, open: Arc::new(AtomicUsize::new(0)) });
         }
         crew.taken_up(resources);
@@ -152,9 +161,8 @@ impl Crew {
         let fail = |source| StartError::bind(key.bind, key.side.as_str(), source);
         let socket = accept::bind(key.bind).map_err(fail)?;
         let bound = socket.local_addr().map_err(fail)?;
-        let label: Box<str> = bound.to_string().into();
-        let metrics = self.metrics.listener(key.side, &label);
-        Ok(Bound { listener: Arc::new(Listener { side: key.side, key, bound, label, metrics }), socket })
+        let metrics = self.metrics.listener(key.side, &bound.to_string());
+        Ok(Bound { listener: Arc::new(Listener::new(key, bound, metrics)), socket })
     }
 
     /// Accepts on what was bound, and closes what `snapshot` no longer has.
@@ -172,7 +180,9 @@ impl Crew {
         listeners.retain(|open| {
             let stays = wanted.contains(&open.listener.key);
             if !stays {
+                tracing::info!(side = open.listener.side.as_str(), address = %open.listener.bound, "closed");
                 open.accepting.abort();
+                open.listener.retire();
             }
             stays
         });
@@ -255,12 +265,32 @@ impl Crew {
         self.switch.close(side);
     }
 
-    /// Ends workers and background at once.
-    pub(crate) fn stop(&self) {
+    /// Ends the workers and waits, within [`LAST_WORDS`], until what they had to log is written.
+    pub(crate) async fn finish(&self) {
+        self.close_doors();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        let joined = tokio::task::spawn_blocking(|| {
+            for thread in threads {
+                // A worker that panicked has said so.
+                let _ = thread.join();
+            }
+        });
+        if tokio::time::timeout(LAST_WORDS, joined).await.is_err() {
+            tracing::warn!("a worker does not end; what it has to log may be lost");
+        }
+        self.log.flush(LAST_WORDS).await;
+    }
+
+    fn close_doors(&self) {
         for open in lock(&self.listeners).drain(..) {
             open.accepting.abort();
         }
         lock(&self.doors).clear();
+    }
+
+    /// Ends workers and background at once.
+    pub(crate) fn stop(&self) {
+        self.close_doors();
         if let Some(runtime) = lock(&self.runtime).take() {
             runtime.shutdown_background();
         }

@@ -94,12 +94,18 @@ pub(crate) fn spawn(parts: Parts) -> io::Result<JoinHandle<()>> {
             .build_local(LocalOptions::default())
     };
     std::thread::Builder::new().name(format!("worker-{}", parts.id)).spawn(move || match runtime(parts.id) {
-        Ok(runtime) => runtime.block_on(run(parts)),
+        Ok(runtime) => {
+            let log = runtime.block_on(run(parts));
+            // Requests that are cut here are logged as they are dropped.
+            drop(runtime);
+            log.flush();
+        }
         Err(error) => tracing::error!(worker = parts.id, %error, "no event loop for this worker"),
     })
 }
 
-async fn run(parts: Parts) {
+/// Serves until every door is closed; gives the log, for what it may still hold.
+async fn run(parts: Parts) -> Rc<WorkerLog> {
     let mut connections = parts.connections;
     let unruled = [Side::Inbound, Side::Outbound].map(|side| parts.metrics.route(side, "", ""));
     let worker = Rc::new(Worker {
@@ -120,6 +126,7 @@ async fn run(parts: Parts) {
     while let Some(accepted) = connections.recv().await {
         spawn_local(listen::http::serve(worker.clone(), accepted));
     }
+    worker.log.clone()
 }
 
 async fn sweep(worker: Rc<Worker>) {

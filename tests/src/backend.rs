@@ -9,7 +9,10 @@ mod wire;
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -77,6 +80,8 @@ struct Shared {
     name: String,
     handler: Mutex<Handler>,
     seen: Mutex<Vec<Seen>>,
+    /// Requests are counted and not kept.
+    forgets: AtomicBool,
     counts: watch::Sender<Counts>,
     /// Bumped to make all open connections end: gracefully, or by a reset.
     end: watch::Sender<End>,
@@ -126,6 +131,7 @@ impl Backend {
             name: name.to_owned(),
             handler: Mutex::new(Arc::new(|_| Answer::describe())),
             seen: Mutex::default(),
+            forgets: AtomicBool::new(false),
             counts: watch::Sender::default(),
             end: watch::Sender::default(),
         });
@@ -141,6 +147,11 @@ impl Backend {
     /// From now on every request is answered by `handler`, which sees the head (the body is yet to come).
     pub fn answer(&self, handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static) {
         *self.shared.handler.lock().expect("no test panics while it holds this") = Arc::new(handler);
+    }
+
+    /// From now on requests are counted and no longer kept: for tests that measure memory.
+    pub fn forget(&self) {
+        self.shared.forgets.store(true, Ordering::Relaxed);
     }
 
     /// Every request so far, in order of arrival.
@@ -311,7 +322,7 @@ fn note(head: &http::request::Parts, shared: &Shared) -> Seen {
     let authority = head.uri.authority().map(|authority| authority.as_str()).or(host);
     let mut all = shared.seen.lock().expect("no test panics while it holds this");
     let seen = Seen {
-        index: all.len(),
+        index: shared.counts.borrow().requests,
         method: head.method.to_string(),
         path: head.uri.path_and_query().map_or("*", |path| path.as_str()).to_owned(),
         authority: authority.unwrap_or_default().to_owned(),
@@ -321,8 +332,10 @@ fn note(head: &http::request::Parts, shared: &Shared) -> Seen {
         trailers: HeaderMap::new(),
         complete: false,
     };
-    all.push(seen.clone());
-    shared.counts.send_modify(|counts| counts.requests = all.len());
+    if !shared.forgets.load(Ordering::Relaxed) {
+        all.push(seen.clone());
+    }
+    shared.counts.send_modify(|counts| counts.requests += 1);
     seen
 }
 
@@ -339,8 +352,9 @@ async fn read(mut body: Incoming, shared: &Shared, index: usize) -> u64 {
         }
     }
     let mut all = shared.seen.lock().expect("no test panics while it holds this");
-    let seen = &mut all[index];
-    (seen.body_bytes, seen.trailers, seen.complete) = (bytes, trailers, true);
+    if let Some(seen) = all.get_mut(index) {
+        (seen.body_bytes, seen.trailers, seen.complete) = (bytes, trailers, true);
+    }
     bytes
 }
 

@@ -10,6 +10,7 @@ pub mod grpc;
 pub mod mesh;
 pub mod metrics;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod skip;
 pub mod verbatim;

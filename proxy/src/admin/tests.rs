@@ -77,7 +77,7 @@ async fn what_changes_something_is_post_only() {
     for path in ["/drain", "/quit"] {
         assert_eq!(send(&state, request("POST", path)).await.0, StatusCode::ACCEPTED);
     }
-    assert_eq!(state.status.asked_to_end().await, Asked::Quit);
+    assert_eq!(state.status.asked_to_end(None).await, Asked::Quit);
 }
 
 #[tokio::test]

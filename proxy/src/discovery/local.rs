@@ -14,7 +14,7 @@ use outrigger_config::{
     model::{ObjectName, Resources},
 };
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::watch::{Changes, Pace, Wake};
 use crate::{
@@ -76,6 +76,16 @@ impl From<CompileError> for Rejected {
     }
 }
 
+/// A policy on its way to the proxy.
+#[derive(Debug)]
+pub struct Change {
+    /// The whole policy.
+    pub resources: Resources,
+    /// To be told whether it is in use now. A port that it wants may be taken: then the files hold something else than
+    /// the proxy uses.
+    pub in_use: oneshot::Sender<bool>,
+}
+
 /// Policy files and folders, and which Sidecar of them is meant.
 #[derive(Debug)]
 pub struct LocalSource {
@@ -104,9 +114,9 @@ impl LocalSource {
         Ok(resources)
     }
 
-    /// Follows the files until nobody receives any more: sends every policy that differs from the last good one. Must
+    /// Follows the files until nobody receives any more: sends every policy that differs from the one in use. Must
     /// run on a runtime with threads for blocking work: a large policy takes a while to check.
-    pub async fn watch(self, send: mpsc::Sender<Resources>, status: Arc<Status>, metrics: Arc<Metrics>) {
+    pub async fn watch(self, send: mpsc::Sender<Change>, status: Arc<Status>, metrics: Arc<Metrics>) {
         status.set_sources(self.paths.clone());
         let mut changes = Changes::new(&self.paths, self.pace);
         let in_use = *self.in_use.lock();
@@ -136,9 +146,15 @@ impl LocalSource {
                     let compiled = move |source: &Self| compile(files?, source.sidecar.as_ref());
                     match blocking(&source, compiled).await {
                         Some(Ok(resources)) => {
-                            judge.in_use = Some(signature);
-                            if send.send(resources).await.is_err() {
+                            let (in_use, answer) = oneshot::channel();
+                            if send.send(Change { resources, in_use }).await.is_err() {
                                 return;
+                            }
+                            if answer.await.unwrap_or(false) {
+                                judge.in_use = Some(signature);
+                            } else {
+                                // What stood in its way may go: the next look judges it anew.
+                                judge.judged = None;
                             }
                         }
                         Some(Err(rejected)) => rejected.report(&status, &metrics),

@@ -122,6 +122,14 @@ pub(crate) enum End {
     HeaderTimeout,
 }
 
+/// Ready once connections of `listener` are to finish: the proxy ends, or the policy has no such listener any more.
+pub(crate) async fn closing(worker: &Worker, listener: &Listener) {
+    tokio::select! {
+        () = worker.drain.closing(listener.side) => {}
+        () = listener.retired() => {}
+    }
+}
+
 /// How often a connection without any deadline is looked at: one whose requests are open has other watchers.
 const LOOK: Duration = Duration::from_secs(10);
 
@@ -136,7 +144,7 @@ pub(crate) async fn drive(
     let timer = worker.deadlines.at(due(connection, limits).0);
     let mut served = pin!(served);
     let mut failed = pin!(link.failed());
-    let mut drained = pin!(worker.drain.closing(connection.listener.side));
+    let mut closing = pin!(closing(worker, &connection.listener));
     let mut finishing = false;
     poll_fn(|cx| {
         if let Poll::Ready(result) = served.as_mut().poll(cx) {
@@ -145,7 +153,7 @@ pub(crate) async fn drive(
         if failed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Reset);
         }
-        let mut finish = !finishing && drained.as_mut().poll(cx).is_ready();
+        let mut finish = !finishing && closing.as_mut().poll(cx).is_ready();
         while timer.poll_expired(cx).is_ready() {
             match due(connection, limits) {
                 (at, _) if at > Instant::now() => timer.reset(at),

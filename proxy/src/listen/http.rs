@@ -16,7 +16,7 @@ use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
 use super::{
     accept::Accepted,
     answer::{self, Caller},
-    connection::{CallerIo, Connection, End, Served, drive},
+    connection::{CallerIo, Connection, End, Served, closing, drive},
     detect::{Detector, Verdict},
     guard::{Panicked, guard},
     header_watch::{HeaderWatch, Protocol},
@@ -48,9 +48,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let metrics = listener.metrics.clone();
     metrics.connection_opened(worker.id);
     let (mut io, link) = MeteredIo::new(stream);
-    let detected = detect(&mut io, &worker, now + limits.header_timeout).await;
-    let protocol = match detected {
-        Ok((Verdict::Http2, _)) => Protocol::Http2,
+    let detected = tokio::select! {
+        biased;
+        detected = detect(&mut io, &worker, now + limits.header_timeout) => detected,
+        // Nothing is open yet that could be finished.
+        () = closing(&worker, &listener) => Err(io::ErrorKind::UnexpectedEof.into()),
+    };
+    let spoke = detected.as_ref().ok().map(|(verdict, _)| *verdict);
+    let protocol = match spoke {
+        Some(Verdict::Http2) => Protocol::Http2,
         _ => Protocol::Http1,
     };
     let watch = HeaderWatch::new(protocol, now.into_std()).into();
@@ -68,7 +74,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Err(_) => End::Reset,
     };
     metrics.connection_closed(connection.worker.id);
-    report(&connection, &end);
+    report(&connection, &end, spoke);
     drop(seat);
 }
 
@@ -177,14 +183,9 @@ where
     }
 }
 
-/// One log line and one count for a connection that ended badly before a request could be seen.
-fn report(connection: &Connection, end: &End) {
-    let reason = match end {
-        End::Served(Err(error)) if error.is_parse_too_large() => ParseError::HeadTooLarge,
-        End::Served(Err(error)) if error.is_parse() => ParseError::Malformed,
-        End::HeaderTimeout => ParseError::HeaderTimeout,
-        End::Served(_) | End::Reset => return,
-    };
+/// One log line and one count for a connection that ended because its bytes could not be read.
+fn report(connection: &Connection, end: &End, spoke: Option<Verdict>) {
+    let Some(reason) = unreadable(end, spoke) else { return };
     connection.worker.metrics.parse_error(reason);
     tracing::info!(
         listener = %connection.listener.bound,
@@ -192,4 +193,27 @@ fn report(connection: &Connection, end: &End) {
         reason = reason.as_str(),
         "connection closed: no request could be read"
     );
+}
+
+/// What was wrong with the caller's bytes, if that is what ended the connection.
+fn unreadable(end: &End, spoke: Option<Verdict>) -> Option<ParseError> {
+    let error = match end {
+        End::Served(Err(error)) => error,
+        End::HeaderTimeout => return Some(ParseError::HeaderTimeout),
+        End::Served(Ok(())) | End::Reset => return None,
+    };
+    match spoke {
+        Some(Verdict::Tls | Verdict::Unknown) => Some(ParseError::NotHttp),
+        Some(Verdict::Http2) => broke_http2(error).then_some(ParseError::Http2),
+        _ if error.is_parse_too_large() => Some(ParseError::HeadTooLarge),
+        _ if error.is_parse() => Some(ParseError::Malformed),
+        _ if error.is_incomplete_message() => Some(ParseError::Incomplete),
+        _ => None,
+    }
+}
+
+/// Whether we ended the connection for a breach of HTTP/2, and not the caller or the network.
+fn broke_http2(error: &hyper::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<h2::Error>());
+    source.is_some_and(h2::Error::is_library)
 }

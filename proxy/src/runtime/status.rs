@@ -130,11 +130,13 @@ impl Status {
         });
     }
 
-    /// Waits until a person asks the proxy to end.
-    pub async fn asked_to_end(&self) -> Asked {
+    /// Waits until a person asks the proxy to end, more urgently than `before`.
+    pub async fn asked_to_end(&self, before: Option<Asked>) -> Asked {
         let mut asked = self.asked.subscribe();
         loop {
-            if let Some(what) = *asked.borrow_and_update() {
+            if let Some(what) = *asked.borrow_and_update()
+                && Some(what) > before
+            {
                 return what;
             }
             if asked.changed().await.is_err() {
@@ -222,7 +224,8 @@ mod tests {
         let status = Status::new();
         status.ask(Asked::Quit);
         status.ask(Asked::Drain);
-        assert_eq!(status.asked_to_end().await, Asked::Quit);
+        assert_eq!(status.asked_to_end(None).await, Asked::Quit);
+        assert_eq!(status.asked_to_end(Some(Asked::Drain)).await, Asked::Quit);
     }
 
     #[tokio::test]
@@ -230,7 +233,7 @@ mod tests {
         let status = Status::new();
         let waiting = tokio::spawn({
             let status = status.clone();
-            async move { status.asked_to_end().await }
+            async move { status.asked_to_end(None).await }
         });
         tokio::task::yield_now().await;
         status.ask(Asked::Drain);

@@ -18,7 +18,7 @@ fn policy(name: &str) -> String {
 
 struct Followed {
     folder: TempDir,
-    policies: mpsc::Receiver<Resources>,
+    policies: mpsc::Receiver<Change>,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
 }
@@ -51,7 +51,9 @@ impl Followed {
     /// The Sidecar of the next policy.
     async fn next(&mut self) -> String {
         let next = tokio::time::timeout(BOUND, self.policies.recv()).await;
-        next.expect("a policy in time").expect("followed").workload.name.name.to_string()
+        let Change { resources, in_use } = next.expect("a policy in time").expect("followed");
+        in_use.send(true).expect("the source waits for this");
+        resources.workload.name.name.to_string()
     }
 
     async fn rejection(&self) -> Arc<Rejection> {
@@ -170,7 +172,7 @@ async fn half_a_file_is_never_applied() {
     file.write_all(b"metadata: {name: default}\nspec: {trustDomain: whole.example}\n").unwrap();
     drop(file);
     let next = tokio::time::timeout(BOUND, followed.policies.recv()).await;
-    let resources = next.expect("in time").expect("followed");
+    let resources = next.expect("in time").expect("followed").resources;
     assert_eq!(&*resources.mesh.trust_domain, "whole.example");
 }
 
@@ -185,7 +187,7 @@ async fn a_change_between_load_and_watch_is_not_missed() {
     let (send, mut policies) = mpsc::channel(1);
     tokio::spawn(source.watch(send, Status::new(), Metrics::new(1)));
     let next = tokio::time::timeout(BOUND, policies.recv()).await.expect("in time").expect("followed");
-    assert_eq!(&*next.workload.name.name, "two");
+    assert_eq!(&*next.resources.workload.name.name, "two");
 }
 
 #[tokio::test]
