@@ -103,8 +103,10 @@ async fn stage() -> Stage {
 const REQUESTS: &str = "outrigger_requests_total";
 const ATTEMPTS: &str = "outrigger_attempts_total";
 
-/// Each row: metric, labels, the exact value.
-fn assert_rows(metrics: &Metrics, rows: &[(&str, &[(&str, &str)], f64)]) {
+/// Metric, labels, the exact value.
+type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
+fn assert_rows(metrics: &Metrics, rows: &[Row<'_>]) {
     for (name, labels, value) in rows {
         assert_eq!(metrics.sum(name, labels), *value, "{name} {labels:?} in {metrics:#?}");
     }
