@@ -11,7 +11,7 @@ use super::{
     deadline::{self, Deadline},
     replay::Replay,
     retry::{self, Judgement, Outcome},
-    target::Picked,
+    target::{Picked, Target},
 };
 use crate::{
     body::{Flow, Inlet, Key, RequestBody, UpstreamBody},
@@ -83,50 +83,80 @@ impl Supply {
     }
 }
 
+/// Another endpoint that could not be reached either is passed over this many times before it counts as an attempt.
+const FREE_HOPS: u32 = 3;
+
+/// Where the attempts of a request have been.
+#[derive(Debug, Default)]
+struct Trail {
+    tried: Vec<SocketAddr>,
+    /// Those of `tried` that no connection could be made to.
+    dead: Vec<SocketAddr>,
+    hops: u32,
+    made: u32,
+}
+
+impl Trail {
+    /// What the next attempt stays away from: all that was tried, or what is known to be dead once nothing is untried.
+    fn avoid(&self, target: &Target) -> &[SocketAddr] {
+        if self.dead.is_empty() || target.has_other(&self.tried) { &self.tried } else { &self.dead }
+    }
+
+    fn add(&mut self, addr: SocketAddr, dead: bool) {
+        self.tried.push(addr);
+        if dead {
+            self.dead.push(addr);
+        }
+    }
+
+    /// Attempts that count against the policy's: a connection that could not be made does not, while there is another
+    /// endpoint to go to.
+    fn counted(&mut self, dead: bool, target: &Target) -> u32 {
+        if dead && self.hops < FREE_HOPS && target.has_other(&self.tried) {
+            self.hops += 1;
+        }
+        self.made - self.hops
+    }
+}
+
 impl Attempts<'_> {
     /// Makes attempts until one is answered for good or no other may follow.
     pub(crate) async fn run(&self, head: Parts, body: Inlet, replay_bytes: u32) -> Attempted {
         let mut supply = Supply::new(body, replay_bytes);
-        let mut tried: Vec<SocketAddr> = Vec::new();
-        let mut made = 0;
+        let mut trail = Trail::default();
         let target = &self.pinned.target;
-        let budget = &self.pinned.rule.budget;
-        budget.deposit(Instant::now().into_std());
+        self.pinned.rule.budget.deposit(Instant::now().into_std());
         loop {
-            made += 1;
-            let picked = match target.pick(self.worker, &tried, &mut self.dice(made)) {
+            let picked = match target.pick(self.worker, trail.avoid(target), &mut self.dice(trail.made)) {
                 Ok(picked) => picked,
-                Err(failure) => return Attempted { result: Err(failure), upstream: None, made: made - 1 },
+                Err(failure) => return Attempted { result: Err(failure), upstream: None, made: trail.made },
             };
+            trail.made += 1;
             let addr = picked.addr;
-            let body = supply.next();
-            let result = match body {
+            let result = match supply.next() {
                 Some(body) => self.once(&picked, &head, body).await,
                 None => Err(AttemptError::new(Failure::Internal, Class::Caller)),
             };
-            let next = self.judge(&result, &supply, made);
-            let (reason, pause) = match next {
-                Some(repeat) => repeat,
-                None => {
-                    let result = result.map(|answer| (answer, picked)).map_err(|error| error.failure);
-                    return Attempted { result, upstream: Some(addr), made };
-                }
+            let dead = matches!(&result, Err(error) if error.class == Class::Connect);
+            trail.add(addr, dead);
+            let Some((reason, pause)) = self.judge(&result, &supply, trail.counted(dead, target)) else {
+                let result = result.map(|answer| (answer, picked)).map_err(|error| error.failure);
+                return Attempted { result, upstream: Some(addr), made: trail.made };
             };
             if let Ok(answer) = result {
                 answer.into_body().discard(self.flow.request_done.get(), &self.worker.deadlines);
             }
             drop(picked);
             target.metrics().retry(self.worker.id, reason);
-            tried.push(addr);
-            let at_once = pause.is_zero() || self.is_free(reason) && target.has_other(&tried);
+            let at_once = self.is_free(reason) && target.has_other(&trail.tried);
             if !at_once && let Err(failure) = self.rest(pause).await {
-                return Attempted { result: Err(failure), upstream: Some(addr), made };
+                return Attempted { result: Err(failure), upstream: Some(addr), made: trail.made };
             }
         }
     }
 
     fn dice(&self, made: u32) -> Dice {
-        Dice::split(self.pinned.dice, Purpose::Endpoint { attempt: made - 1 })
+        Dice::split(self.pinned.dice, Purpose::Endpoint { attempt: made })
     }
 
     fn is_free(&self, reason: RetryReason) -> bool {
