@@ -60,6 +60,8 @@ pub(crate) struct Crew {
     own: Own,
     doors: Mutex<Vec<Door>>,
     listeners: Mutex<Vec<Open>>,
+    /// Sides on which a drain accepts no more: a policy that comes then opens nothing there.
+    closed: Mutex<[bool; 2]>,
     most_connections: usize,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     background: Handle,
@@ -121,6 +123,7 @@ impl Crew {
             own: Own::default(),
             doors: Mutex::default(),
             listeners: Mutex::default(),
+            closed: Mutex::default(),
             most_connections,
             threads: Mutex::default(),
             background: runtime.handle().clone(),
@@ -154,7 +157,11 @@ impl Crew {
     /// Binds what a policy wants and is not bound yet.
     fn bind_new(&self, snapshot: &Snapshot) -> Result<Vec<Bound>, StartError> {
         let known: Vec<ListenerKey> = lock(&self.listeners).iter().map(|open| open.listener.key).collect();
-        wanted(snapshot).filter(|wanted| !known.contains(wanted)).map(|key| self.bind(key)).collect()
+        let closed = *lock(&self.closed);
+        wanted(snapshot)
+            .filter(|wanted| !closed[wanted.side as usize] && !known.contains(wanted))
+            .map(|key| self.bind(key))
+            .collect()
     }
 
     fn bind(&self, key: ListenerKey) -> Result<Bound, StartError> {
@@ -170,7 +177,10 @@ impl Crew {
         let doors = lock(&self.doors).clone();
         let _inside = self.background.enter();
         let mut listeners = lock(&self.listeners);
-        for Bound { listener, socket } in bound {
+        // A drain may have begun since they were bound.
+        let closed = *lock(&self.closed);
+        for Bound { listener, socket } in bound.into_iter().filter(|new| !closed[new.listener.side as usize])
+        {
             let accepting = accept::spawn(socket, listener.clone(), doors.clone(), self.most_connections)
                 .map_err(|source| StartError::bind(listener.bound, listener.side.as_str(), source))?;
             tracing::info!(side = listener.side.as_str(), address = %listener.bound, "listening");
@@ -256,6 +266,7 @@ impl Crew {
 
     /// Stops accepting on one side and lets its connections finish.
     pub(crate) fn close(&self, side: Side) {
+        lock(&self.closed)[side as usize] = true;
         lock(&self.listeners).retain(|open| {
             if open.listener.side == side {
                 open.accepting.abort();

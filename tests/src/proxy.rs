@@ -1,15 +1,19 @@
 //! A proxy under test, in this process: started from a policy text, its policy file replaced as an editor would.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use outrigger_proxy::app::{App, Options, StartError};
 use tempfile::TempDir;
 
-use crate::{client, metrics::Metrics, wait::until};
+use crate::{
+    client,
+    metrics::Metrics,
+    wait::{until, within},
+};
 
 /// A running proxy with a policy file of its own. Dropping it ends it at once.
 pub struct Proxy {
-    app: App,
+    app: Arc<App>,
     folder: TempDir,
 }
 
@@ -38,7 +42,7 @@ impl Proxy {
         let mut options = Options::new(vec![path]);
         options.workers = Some(2);
         change(&mut options);
-        Ok(Self { app: App::start(options)?, folder })
+        Ok(Self { app: Arc::new(App::start(options)?), folder })
     }
 
     /// The proxy itself.
@@ -115,6 +119,18 @@ impl Proxy {
             (now == generation).then_some(())
         })
         .await;
+    }
+
+    /// Waits until the proxy has ended by itself.
+    pub async fn ended(&self) {
+        let app = self.app.clone();
+        let (send, ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: the test's runtime would wait for one of its pool even when the test has failed.
+        std::thread::spawn(move || {
+            app.wait();
+            let _ = send.send(());
+        });
+        within("the proxy to end", ended).await.expect("the thread tells before it ends");
     }
 
     /// `/config_dump`.
