@@ -92,3 +92,14 @@ fn schema_prints_the_schema_of_every_kind_that_it_names() {
         assert!(output.status.success() && schema["$schema"].is_string(), "{kind}");
     }
 }
+
+#[test]
+fn the_policy_of_the_readme_is_good_and_fits_into_ten_lines() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\n").expect("the README has a policy");
+    let (text, _) = rest.split_once("```").expect("the policy ends");
+    assert!(text.lines().count() <= 10, "{text}");
+    let folder = tempfile::tempdir().unwrap();
+    let output = outrigger(&["check", "-f", &policy(folder.path(), "policy.yaml", text)]);
+    assert_eq!(self::text(&output.stdout), "ok: 1 Sidecar, 1 MeshService\n");
+}
