@@ -9,6 +9,7 @@ use std::{
 use outrigger_tests::{
     backend::{Answer, Backend},
     client::{self, Client},
+    ports,
     process::Process,
     wait::{Gate, until},
 };
@@ -23,21 +24,6 @@ struct Running {
     _folder: TempDir,
 }
 
-/// Two ports on which nothing listens. They are below the range that the kernel gives to outgoing connections, so that
-/// only another process that asks for them could take them before the proxy does.
-fn free_ports() -> [SocketAddr; 2] {
-    let base = 10_000 + u16::try_from(std::process::id() % 9_000).expect("below 9000");
-    let mut free = (base..19_999).filter_map(|port| {
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        TAKEN.lock().unwrap().insert(port).then(|| TcpListener::bind(address).ok().map(|_| address)).flatten()
-    });
-    [free.next().expect("a free port"), free.next().expect("a free port")]
-}
-
-/// Ports that a test of this process has.
-static TAKEN: std::sync::Mutex<std::collections::BTreeSet<u16>> =
-    std::sync::Mutex::new(std::collections::BTreeSet::new());
-
 fn policy(inbound: SocketAddr, admin: SocketAddr, app: SocketAddr) -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.yaml");
@@ -50,7 +36,7 @@ fn policy(inbound: SocketAddr, admin: SocketAddr, app: SocketAddr) -> (TempDir, 
 }
 
 async fn start(app: SocketAddr, grace: &str) -> Running {
-    let [inbound, admin] = free_ports();
+    let (inbound, admin) = (ports::free(), ports::free());
     let (folder, path) = policy(inbound, admin, app);
     let arguments = ["proxy", "--workers", "1", "--grace", grace, "-f", &path];
     let process = Process::start(env!("CARGO_BIN_EXE_outrigger"), arguments, &[]);
@@ -117,7 +103,7 @@ async fn ctrl_c_with_nothing_open_ends_soon() {
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_one_line_with_a_remedy_and_ends_with_2() {
-    let [_, admin] = free_ports();
+    let admin = ports::free();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let (_folder, path) = policy(address, admin, "127.0.0.1:9".parse().unwrap());

@@ -49,6 +49,8 @@ pub enum Speaks {
 pub struct Seen {
     /// How many requests came before this one.
     pub index: usize,
+    /// How many connections came before the one that it came on.
+    pub connection: usize,
     /// `GET`.
     pub method: String,
     /// Path and query.
@@ -231,20 +233,21 @@ impl Drop for Backend {
 
 async fn accept(listener: TcpListener, speaks: Speaks, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
+        let connection = shared.counts.borrow().connections;
         shared.counts.send_modify(|counts| {
             counts.connections += 1;
             counts.open += 1;
         });
         let shared = shared.clone();
         tokio::spawn(async move {
-            serve(stream, speaks, shared.clone()).await;
+            serve((stream, connection), speaks, shared.clone()).await;
             shared.counts.send_modify(|counts| counts.open -= 1);
         });
     }
 }
 
 /// Serves one connection until it ends, or until the test or an answer kills it.
-async fn serve(stream: TcpStream, speaks: Speaks, shared: Arc<Shared>) {
+async fn serve((stream, connection): (TcpStream, usize), speaks: Speaks, shared: Arc<Shared>) {
     // A socket whose peer is already gone refuses the option; serving then ends by itself.
     let _ = stream.set_nodelay(true);
     let kill = Kill::default();
@@ -254,7 +257,7 @@ async fn serve(stream: TcpStream, speaks: Speaks, shared: Arc<Shared>) {
     let mut graceful = end.clone();
     let service = service_fn({
         let kill = kill.clone();
-        move |request| respond(request, shared.clone(), kill.clone())
+        move |request| respond(request, connection, shared.clone(), kill.clone())
     });
     let reset_all = async {
         // The sender lives in `shared`, which the service holds.
@@ -299,11 +302,12 @@ async fn serve(stream: TcpStream, speaks: Speaks, shared: Arc<Shared>) {
 
 async fn respond(
     request: Request<Incoming>,
+    connection: usize,
     shared: Arc<Shared>,
     kill: Kill,
 ) -> Result<Response<AnswerBody>, h2::Error> {
     let (head, body) = request.into_parts();
-    let seen = note(&head, &shared);
+    let seen = note(&head, connection, &shared);
     let handler = shared.handler.lock().expect("no test panics while it holds this").clone();
     let answer = handler(&seen);
     answer.hold().await;
@@ -317,12 +321,13 @@ async fn respond(
     Ok(response)
 }
 
-fn note(head: &http::request::Parts, shared: &Shared) -> Seen {
+fn note(head: &http::request::Parts, connection: usize, shared: &Shared) -> Seen {
     let host = head.headers.get("host").and_then(|host| host.to_str().ok());
     let authority = head.uri.authority().map(|authority| authority.as_str()).or(host);
     let mut all = shared.seen.lock().expect("no test panics while it holds this");
     let seen = Seen {
         index: shared.counts.borrow().requests,
+        connection,
         method: head.method.to_string(),
         path: head.uri.path_and_query().map_or("*", |path| path.as_str()).to_owned(),
         authority: authority.unwrap_or_default().to_owned(),

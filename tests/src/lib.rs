@@ -9,6 +9,7 @@ pub mod fault;
 pub mod grpc;
 pub mod mesh;
 pub mod metrics;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -73,9 +73,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => End::HeaderTimeout,
         Err(_) => End::Reset,
     };
+    // Who sees the connection counted as closed finds its place free.
+    drop(seat);
     metrics.connection_closed(connection.worker.id);
     report(&connection, &end, spoke);
-    drop(seat);
 }
 
 /// Reads until the first bytes tell HTTP/2 from HTTP/1, within the header timeout.
