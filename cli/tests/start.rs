@@ -54,7 +54,7 @@ async fn files_that_cannot_be_read() {
     if !rustix::process::geteuid().is_root() {
         use std::os::unix::fs::PermissionsExt;
         fs::write(at.join("secret.yaml"), "").unwrap();
-        fs::set_permissions(at.join("secret.yaml"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(at.join("secret.yaml"), fs::Permissions::from_mode(0o000)).unwrap();
         let output = refused(at, &["-f", "@secret.yaml"]).await;
         assert!(output.contains("secret.yaml: Permission denied"), "{output}");
     }

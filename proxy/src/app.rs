@@ -71,6 +71,9 @@ pub enum StartError {
     /// The resources cannot be compiled; policy files are checked before, so this is a bug or a foreign source.
     #[error("the policy cannot be compiled: {0}")]
     Build(#[from] BuildError),
+    /// A bug of ours; the panic hook has told where.
+    #[error("internal error while taking up the policy; the process's log has a panic")]
+    Panicked,
     /// The system gives no thread or event loop.
     #[error(
         "cannot start a thread: {0}; the process or thread limit (ulimit -u, pids cgroup) may be reached"
@@ -79,6 +82,13 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// As [`StartError::bind`], for a port that this proxy itself still has under the policy in use.
+    pub(crate) fn bind_own(addr: SocketAddr, what: &str, source: std::io::Error) -> Self {
+        let remedy = "this proxy itself has this port under the policy in use, and cannot give it up for one that may \
+                      fail; choose another port, or restart";
+        Self::Bind { addr, what: what.to_owned(), source, remedy }
+    }
+
     pub(crate) fn bind(addr: SocketAddr, what: &str, source: std::io::Error) -> Self {
         let remedy = match source.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -178,7 +188,10 @@ fn follow(crew: &Arc<Crew>, source: LocalSource) {
     let crew = crew.clone();
     crew.clone().background().spawn(async move {
         while let Some(Change { resources, in_use }) = receive.recv().await {
-            let applied = crew.apply(resources);
+            // A large policy takes a while, and probes of the admin API share this runtime's one thread.
+            let taking = crew.clone();
+            let applied = tokio::task::spawn_blocking(move || taking.apply(resources)).await;
+            let applied = applied.unwrap_or(Err(StartError::Panicked));
             let _ = in_use.send(applied.is_ok());
             match applied {
                 Ok(()) => crew.status.clear_rejection(),

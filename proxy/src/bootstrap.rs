@@ -165,7 +165,12 @@ impl Crew {
     }
 
     fn bind(&self, key: ListenerKey) -> Result<Bound, StartError> {
-        let fail = |source| StartError::bind(key.bind, key.side.as_str(), source);
+        let fail = |source: std::io::Error| {
+            let in_use = source.kind() == std::io::ErrorKind::AddrInUse;
+            let own = lock(&self.listeners).iter().any(|open| open.listener.bound.port() == key.bind.port());
+            let fail = if in_use && own { StartError::bind_own } else { StartError::bind };
+            fail(key.bind, key.side.as_str(), source)
+        };
         let socket = accept::bind(key.bind).map_err(fail)?;
         let bound = socket.local_addr().map_err(fail)?;
         let metrics = self.metrics.listener(key.side, &bound.to_string());

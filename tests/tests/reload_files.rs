@@ -231,3 +231,37 @@ async fn a_port_that_is_taken_refuses_the_whole_change() {
     proxy.reload(&wants).await;
     assert_eq!(version(address).await, "2");
 }
+
+#[tokio::test]
+async fn a_listener_that_changes_its_address_on_its_port_is_told_why_not() {
+    let web = Backend::http1("web").await;
+    let bind = outrigger_tests::ports::free();
+    let proxy = Proxy::start(&policy(&[&bind.to_string()], web.address(), "1"));
+    proxy.write(&policy(&[&format!("0.0.0.0:{}", bind.port())], web.address(), "2"));
+    let dump = proxy.wait_rejection().await;
+    let text = dump["rejected"]["text"].as_str().unwrap_or_default();
+    assert!(text.contains("this proxy itself has this port") && text.contains("restart"), "{text}");
+    assert_eq!(version(bind).await, "1");
+}
+
+#[tokio::test]
+async fn endpoints_move_under_open_connections() {
+    let (old, new) = (Backend::http1("old").await, Backend::http1("new").await);
+    let proxy = Proxy::start(&policy(ONE, old.address(), "1"));
+    let mut caller = Client::http1(proxy.outbound(0), "web").await;
+    assert_eq!(caller.get("/").await.header("x-backend"), "old");
+    let gate = Gate::closed();
+    let held = gate.clone();
+    old.answer(move |_| Answer::text("late").hold_for(&held));
+    let at = proxy.outbound(0);
+    let open = tokio::spawn(async move { Client::http1(at, "web").await.get("/").await });
+    old.wait_requests(2).await;
+
+    proxy.reload(&policy(ONE, new.address(), "2")).await;
+    let answer = caller.get("/").await;
+    assert_eq!((answer.header("x-backend"), answer.header("x-version")), ("new", "2"));
+    gate.open();
+    let late = open.await.expect("the request was not cut");
+    assert_eq!((late.header("x-backend"), late.header("x-version")), ("old", "1"), "one policy to its end");
+    assert_eq!(late.text(), "late");
+}
