@@ -13,22 +13,22 @@ pub(crate) fn resources(policy: &str) -> Resources {
     let file = SourceFile { path: "policy.yaml".to_owned(), text: policy.as_bytes().to_vec() };
     let checked = outrigger_config::check(vec![file]);
     match checked.policy {
-        Some(policy) if checked.errors() == 0 => policy.compile(None).unwrap(),
+        Some(policy) if checked.errors() == 0 => policy.compile(None).expect("a test policy has one Sidecar"),
         _ => panic!("{}", checked.render_text(false)),
     }
 }
 
 /// The first snapshot of a policy.
 pub(crate) fn snapshot(policy: &str) -> Snapshot {
-    build(&resources(policy), None, &Metrics::new(1)).unwrap()
+    build(&resources(policy), None, &Metrics::new(1)).expect("a checked policy builds")
 }
 
 /// The snapshot after another one.
 pub(crate) fn next(policy: &str, previous: &Snapshot) -> Snapshot {
-    build(&resources(policy), Some(previous), &Metrics::new(1)).unwrap()
+    build(&resources(policy), Some(previous), &Metrics::new(1)).expect("a checked policy builds")
 }
 
 /// The key of the first listener of an address.
 pub(crate) fn key(side: Side, bind: &str) -> ListenerKey {
-    ListenerKey { side, bind: bind.parse().unwrap(), nth: 0 }
+    ListenerKey { side, bind: bind.parse().expect("an address"), nth: 0 }
 }
