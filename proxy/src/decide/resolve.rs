@@ -12,7 +12,7 @@ use super::{Facts, Form, Head, Recorder, Resolution};
 use crate::{
     ctx::Side,
     error::Failure,
-    runtime::snapshot::{ListenerKey, OutboundTarget, Port, Rule, Service, Snapshot},
+    runtime::snapshot::{ListenerKey, OutboundTarget, Port, Rule, Snapshot},
 };
 
 /// What a request means.
@@ -75,13 +75,17 @@ fn by_authority<'a, R: Recorder>(
     head: &Head<'_>,
     recorder: &mut R,
 ) -> Meaning<'a> {
-    if let Some(service) = snapshot.by_host(head.host) {
-        match port_of(service, head.port) {
+    if let Some(host) = snapshot.by_host(head.host) {
+        let port = match head.port {
+            None => host.default_port.as_ref(),
+            Some(number) => host.service.port(number),
+        };
+        match port {
             Some(port) => {
                 recorder.resolved(Resolution::Host(&port.name));
                 return Meaning::Port(port);
             }
-            None => recorder.resolved(Resolution::NoSuchPort(service)),
+            None => recorder.resolved(Resolution::NoSuchPort(&host.service)),
         }
     }
     match egress {
@@ -91,15 +95,6 @@ fn by_authority<'a, R: Recorder>(
             recorder.resolved(Resolution::Denied);
             Meaning::Nothing(Failure::NoService)
         }
-    }
-}
-
-/// The port that an authority's port means.
-fn port_of(service: &Service, port: Option<u16>) -> Option<&Arc<Port>> {
-    match (port, &*service.ports) {
-        (Some(port), _) => service.port(port),
-        (None, [only]) => Some(only),
-        (None, _) => service.port(80),
     }
 }
 

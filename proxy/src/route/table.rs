@@ -30,16 +30,20 @@ pub struct RouteTable {
     exact: Index,
     regex: Range<u32>,
     prefix: Index,
-    /// Whether there is a prefix of this many bytes: spares the hash of most of a path's prefixes.
-    prefix_lengths: Box<[bool]>,
+    /// Bit n: there is a prefix of n bytes, the last bit stands for all longer ones. Spares most of the hashing.
+    prefix_lengths: u64,
+    /// Bytes of the longest prefix.
+    longest: usize,
     /// The prefix `/`, which every path has.
     root: Range<u32>,
 }
 
+/// One match. It holds its rule itself: in a large policy every step to another place in memory costs as much as all
+/// the comparing.
 #[derive(Debug)]
 struct Candidate {
+    rule: Arc<Rule>,
     conditions: Conditions,
-    rule: u32,
     match_index: u32,
     path: Path,
 }
@@ -51,11 +55,11 @@ impl RouteTable {
         regexes: &mut Regexes,
     ) -> Result<Self, BuildError> {
         let mut candidates = Vec::new();
-        for (index, (_, source)) in rules.iter().enumerate() {
+        for (rule, source) in &rules {
             for (match_index, from) in source.matches.iter().enumerate() {
                 let candidate = Candidate {
                     conditions: Conditions::compile(from, regexes)?,
-                    rule: index as u32,
+                    rule: rule.clone(),
                     match_index: match_index as u32,
                     path: Path::compile(&from.path, regexes)?,
                 };
@@ -73,7 +77,6 @@ impl RouteTable {
     }
 
     fn index(&mut self) {
-        let mut lengths = Vec::new();
         for (at, candidate) in self.candidates.iter().enumerate() {
             let at = at as u32;
             let range = match &candidate.path {
@@ -89,27 +92,25 @@ impl RouteTable {
                 }
                 Path::Prefix(path) if **path == *"/" => &mut self.root,
                 Path::Prefix(path) => {
-                    lengths.resize(lengths.len().max(path.len() + 1), false);
-                    lengths[path.len()] = true;
+                    self.prefix_lengths |= length_bit(path.len());
+                    self.longest = self.longest.max(path.len());
                     self.prefix.entry(path.clone()).or_insert(at..at)
                 }
             };
             range.end = at + 1;
         }
-        self.prefix_lengths = lengths.into();
     }
 
     /// The rule for a request, if one matches.
     #[inline]
     pub fn find(&self, head: &Head<'_>) -> Option<&Arc<Rule>> {
-        let found = self
-            .exact
+        self.exact
             .get(head.path)
             .and_then(|range| self.first(range, head))
             .or_else(|| self.first_regex(head))
             .or_else(|| self.longest_prefix(head))
-            .or_else(|| self.first(&self.root, head))?;
-        self.rules.get(found.rule as usize)
+            .or_else(|| self.first(&self.root, head))
+            .map(|found| &found.rule)
     }
 
     /// The rules, in the order of the routes.
@@ -124,7 +125,7 @@ impl RouteTable {
                 true => candidate.conditions.miss(head),
                 false => Some(NotMatched::Path),
             };
-            recorder.candidate(&self.rules[candidate.rule as usize], candidate.match_index as usize, miss);
+            recorder.candidate(&candidate.rule, candidate.match_index as usize, miss);
             if miss.is_none() {
                 return;
             }
@@ -144,11 +145,12 @@ impl RouteTable {
     /// Walks from the whole path to its first segment. Never further than the longest prefix of the table, whatever
     /// the caller sent.
     fn longest_prefix(&self, head: &Head<'_>) -> Option<&Candidate> {
-        let longest = self.prefix_lengths.len().checked_sub(1)?;
         let path = head.path.as_bytes();
-        (1..=path.len().min(longest))
+        (1..=path.len().min(self.longest))
             .rev()
-            .filter(|end| self.prefix_lengths[*end] && path.get(*end).is_none_or(|next| *next == b'/'))
+            .filter(|end| {
+                self.prefix_lengths & length_bit(*end) != 0 && path.get(*end).is_none_or(|next| *next == b'/')
+            })
             .filter_map(|end| self.prefix.get(head.path.get(..end)?))
             .find_map(|range| self.first(range, head))
     }
@@ -156,6 +158,11 @@ impl RouteTable {
     fn slice(&self, range: &Range<u32>) -> &[Candidate] {
         &self.candidates[range.start as usize..range.end as usize]
     }
+}
+
+/// The bit of `RouteTable::prefix_lengths` for a length.
+fn length_bit(length: usize) -> u64 {
+    1 << length.min(63)
 }
 
 /// The sort key of precedence, most important first. The path's text only keeps equal paths together.

@@ -14,7 +14,7 @@ use outrigger_config::model::{
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
+        Backend, Host, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
         UpstreamProtocol, WeightedBackend,
     },
 };
@@ -312,7 +312,10 @@ fn index(snapshot: &mut Snapshot, endpoints: &[Arc<model::Endpoints>]) {
     let mut cluster_ips = foldhash::HashMap::default();
     for service in &snapshot.services {
         for host in &service.source.hosts {
-            hosts.entry(host.clone()).or_insert_with(|| service.clone());
+            hosts.entry(host.clone()).or_insert_with(|| Host {
+                service: service.clone(),
+                default_port: service.default_port().cloned(),
+            });
         }
         for (ip, port) in
             service.source.cluster_ips.iter().flat_map(|ip| service.ports.iter().map(move |port| (*ip, port)))

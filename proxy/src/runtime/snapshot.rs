@@ -49,7 +49,7 @@ pub struct Snapshot {
     pub path_policy: bool,
     /// Counts and settings of requests that mean no Service.
     pub egress_rule: Arc<Rule>,
-    pub(super) hosts: foldhash::HashMap<Arc<str>, Arc<Service>>,
+    pub(super) hosts: foldhash::HashMap<Arc<str>, Host>,
     pub(super) cluster_ips: foldhash::HashMap<SocketAddr, Arc<Port>>,
     pub(super) endpoint_addresses: foldhash::HashMap<SocketAddr, Arc<Port>>,
 }
@@ -65,8 +65,8 @@ impl Snapshot {
         self.outbound.iter().find(|listener| listener.key == key)
     }
 
-    /// The Service that answers to a host, written as [`crate::decide::Head::host`] is.
-    pub fn by_host(&self, host: &str) -> Option<&Arc<Service>> {
+    /// Who answers to a host, written as [`crate::decide::Head::host`] is.
+    pub fn by_host(&self, host: &str) -> Option<&Host> {
         self.hosts.get(host)
     }
 
@@ -98,6 +98,16 @@ impl Snapshot {
     }
 }
 
+/// Who answers to a host.
+#[derive(Debug)]
+pub struct Host {
+    /// The Service.
+    pub service: Arc<Service>,
+    /// The port that an authority without one means: 80, or the only one. At hand here, so that the common request
+    /// need not go by way of the Service.
+    pub default_port: Option<Arc<Port>>,
+}
+
 /// A destination.
 #[derive(Debug)]
 pub struct Service {
@@ -111,6 +121,14 @@ impl Service {
     /// The port of this number.
     pub fn port(&self, number: u16) -> Option<&Arc<Port>> {
         self.ports.iter().find(|port| port.name.port == number)
+    }
+
+    /// The port that an authority without one means.
+    pub(super) fn default_port(&self) -> Option<&Arc<Port>> {
+        match &*self.ports {
+            [only] => Some(only),
+            _ => self.port(80),
+        }
     }
 }
 

@@ -227,6 +227,15 @@ fn a_path_of_slashes_costs_no_more_than_the_longest_prefix() {
 }
 
 #[test]
+fn prefixes_of_any_length() {
+    let long = format!("/{}", "segment/".repeat(20));
+    let rules = [prefix("/"), prefix("/segment"), prefix(long.trim_end_matches('/')), prefix(&long[..64])];
+    assert_eq!(first_of(&rules, Request::get(&long)), Some(2));
+    assert_eq!(first_of(&rules, Request::get(&long[..80])), Some(3));
+    assert_eq!(first_of(&rules, Request::get(&long[..63])), Some(1));
+}
+
+#[test]
 fn every_candidate_is_recorded_up_to_the_one_that_holds() {
     #[derive(Default)]
     struct Lines(Vec<String>);
