@@ -108,13 +108,14 @@ async fn answer(
     connection.watch.borrow_mut().head_complete(request.body().size_hint().exact());
     let caller = Caller::of_request(&request);
     let side = connection.listener.side;
-    let answered = guard(async {
+    // On the heap at once: hyper moves the future of a request several times before it is polled.
+    let mut served = Box::pin(async {
         match side {
             Side::Inbound => inbound::serve(connection, request).await,
             Side::Outbound => outbound::serve(connection, request).await,
         }
     });
-    Ok(answered.await.unwrap_or_else(|Panicked| {
+    Ok(guard(served.as_mut()).await.unwrap_or_else(|Panicked| {
         let (head, body) = answer::answer(Failure::Internal, caller).into_parts();
         Response::from_parts(head, AnswerBody::fixed((!body.is_empty()).then_some(body), None))
     }))

@@ -1,7 +1,14 @@
 //! The attempts of one request: pick an endpoint, take a connection, send, look at what came of it, and repeat where
 //! the retry law, the policy, the budget and the deadline all allow it.
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, rc::Rc, task::Poll, time::Duration};
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 
 use http::{HeaderMap, Request, Response, header::RETRY_AFTER, request::Parts};
 use tokio::time::Instant;
@@ -111,9 +118,10 @@ impl Trail {
 
     /// Attempts that count against the policy's: a connection that could not be made does not, while there is another
     /// endpoint to go to.
-    fn counted(&mut self, dead: bool, target: &Target) -> u32 {
-        if dead && self.hops < FREE_HOPS && target.has_other(&self.tried) {
-            self.hops += 1;
+    fn counted(&mut self, addr: SocketAddr, dead: bool, target: &Target) -> u32 {
+        if dead && self.hops < FREE_HOPS {
+            let here = self.tried.iter().copied().chain([addr]).collect::<Vec<_>>();
+            self.hops += u32::from(target.has_other(&here));
         }
         self.made - self.hops
     }
@@ -138,18 +146,19 @@ impl Attempts<'_> {
                 None => Err(AttemptError::new(Failure::Internal, Class::Caller)),
             };
             let dead = matches!(&result, Err(error) if error.class == Class::Connect);
-            trail.add(addr, dead);
-            let Some((reason, pause)) = self.judge(&result, &supply, trail.counted(dead, target)) else {
+            let Some((reason, pause)) = self.judge(&result, &supply, trail.counted(addr, dead, target))
+            else {
                 let result = result.map(|answer| (answer, picked)).map_err(|error| error.failure);
                 return Attempted { result, upstream: Some(addr), made: trail.made };
             };
+            trail.add(addr, dead);
             if let Ok(answer) = result {
                 answer.into_body().discard(self.flow.request_done.get(), &self.worker.deadlines);
             }
             drop(picked);
             target.metrics().retry(self.worker.id, reason);
             let at_once = self.is_free(reason) && target.has_other(&trail.tried);
-            if !at_once && let Err(failure) = self.rest(pause).await {
+            if !at_once && let Err(failure) = Box::pin(self.rest(pause)).await {
                 return Attempted { result: Err(failure), upstream: Some(addr), made: trail.made };
             }
         }
@@ -179,7 +188,7 @@ impl Attempts<'_> {
             repeatable: self.repeatable,
         };
         let started = Instant::now();
-        let opened = self.within(attempt::open(self.worker, &pool, plan), None).await;
+        let opened = self.within(pin!(attempt::open(self.worker, &pool, plan)), None).await;
         let result = match opened {
             Ok(opened) => {
                 let mut head = copy(head);
@@ -188,7 +197,7 @@ impl Attempts<'_> {
                 }
                 let handover = Handover { key: self.key.as_ref(), framing: self.checked.framing };
                 let request = Request::from_parts(head, body);
-                self.within(attempt::send(opened, request, handover), timeouts.attempt).await
+                self.within(pin!(attempt::send(opened, request, handover)), timeouts.attempt).await
             }
             Err(error) => Err(error),
         };
@@ -203,11 +212,10 @@ impl Attempts<'_> {
     /// Runs one step of an attempt until a limit passes.
     async fn within<T>(
         &self,
-        step: impl Future<Output = Result<T, AttemptError>>,
+        mut step: Pin<&mut impl Future<Output = Result<T, AttemptError>>>,
         limit: Option<Duration>,
     ) -> Result<T, AttemptError> {
         let timer = limit.map(|limit| self.worker.deadlines.after(limit));
-        let mut step = pin!(step);
         poll_fn(|cx| {
             if let Poll::Ready(result) = step.as_mut().poll(cx) {
                 return Poll::Ready(result);

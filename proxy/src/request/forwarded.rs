@@ -92,7 +92,10 @@ fn uuid((high, low): (u64, u64)) -> HeaderValue {
         }
         at += 1;
     }
-    HeaderValue::from_bytes(&text).expect("hexadecimal digits and hyphens are visible ASCII")
+    let mut id = HeaderValue::from_bytes(&text).expect("hexadecimal digits and hyphens are visible ASCII");
+    // Never seen twice on a connection: HTTP/2 must not push useful fields out of its table for it (RFC 7541, 7.1.3).
+    id.set_sensitive(true);
+    id
 }
 
 #[cfg(test)]

@@ -125,7 +125,8 @@ pub(crate) async fn checkout(
             task: Tied(Some(idle.task)),
         });
     }
-    open(worker, pool, plan).await
+    // Seldom: not worth room in every request's future.
+    Box::pin(open(worker, pool, plan)).await
 }
 
 async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Result<Lease, AttemptError> {

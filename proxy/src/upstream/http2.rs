@@ -137,7 +137,7 @@ pub(crate) async fn checkout(
     }
     shared.connecting.set(true);
     let _flight = Flight(shared);
-    let connection = open(worker, pool, plan).await?;
+    let connection = Box::pin(open(worker, pool, plan)).await?;
     let place = Place::take(&connection);
     shared.connections.borrow_mut().push(connection);
     Ok(place)
