@@ -65,13 +65,18 @@ pub(crate) struct Lease {
 }
 
 /// Ends the connection's task unless the connection was given back. Without this an answer that ends before the
-/// caller's body would leave the task waiting for that body, and both connections open.
+/// caller's body would leave the task waiting for that body, and both connections open. It ends with a reset: a FIN alone
+/// reads as a caller that still waits for its answer, and a proxy behind us would let its app work on.
 #[derive(Debug)]
-struct Tied(Option<AbortHandle>);
+struct Tied {
+    task: Option<AbortHandle>,
+    link: Arc<Link>,
+}
 
 impl Drop for Tied {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
+        if let Some(task) = &self.task {
+            self.link.reset_on_close();
             task.abort();
         }
     }
@@ -80,7 +85,7 @@ impl Drop for Tied {
 impl Lease {
     /// Back to the pool.
     pub(crate) fn give_back(mut self) {
-        let Some(task) = self.task.0.take() else { return };
+        let Some(task) = self.task.task.take() else { return };
         let mut idle = self.pool.http1.borrow_mut();
         if self.sender.is_closed() || idle.len() >= MOST_IDLE {
             return;
@@ -122,7 +127,7 @@ pub(crate) async fn checkout(
             link: idle.link,
             pool: pool.clone(),
             idle_since: idle.idle_since,
-            task: Tied(Some(idle.task)),
+            task: Tied { task: Some(idle.task), link: idle.link.clone() },
         });
     }
     // Seldom: not worth room in every request's future.
@@ -148,7 +153,7 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> R
             pool.learn_close(since.elapsed());
         }
     });
-    let task = Tied(Some(task.abort_handle()));
+    let task = Tied { task: Some(task.abort_handle()), link: link.clone() };
     Ok(Lease { sender, link, pool: pool.clone(), idle_since, task })
 }
 

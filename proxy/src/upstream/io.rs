@@ -54,6 +54,12 @@ impl Link {
             || !matches!(self.peek(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
+    /// The peer is to see a reset when the socket closes, not an orderly end.
+    pub(crate) fn reset_on_close(&self) {
+        // A socket that refuses is closed already.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
+    }
+
     /// Waits until the kernel reports an error on the socket, a reset above all: half-closed callers are left in peace.
     pub(crate) async fn failed(&self) {
         // An error of `ready` itself means that the runtime is going away, and this connection with it.
