@@ -289,9 +289,7 @@ async fn serve((stream, connection): (TcpStream, usize), speaks: Speaks, shared:
     match speaks {
         Speaks::Http1 => {
             let mut http = http1::Builder::new();
-            drive!(
-                http.timer(TokioTimer::new()).half_close(true).serve_connection(io, service).with_upgrades()
-            )
+            drive!(http.timer(TokioTimer::new()).serve_connection(io, service).with_upgrades())
         }
         Speaks::Http2 => {
             let mut http = http2::Builder::new(TokioExecutor::new());

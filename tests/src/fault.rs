@@ -3,7 +3,12 @@
 //! It stands in for `tc netem`, which needs root and is often missing. A fault holds for connections made after it was
 //! set; [`Fault::BlackHole`] also freezes the open ones, as a pulled cable would.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -41,6 +46,7 @@ pub enum Fault {
 pub struct FaultProxy {
     address: SocketAddr,
     fault: watch::Sender<Fault>,
+    next: Arc<Mutex<Option<Fault>>>,
     accepted: watch::Receiver<usize>,
     accept: JoinHandle<()>,
 }
@@ -52,8 +58,10 @@ impl FaultProxy {
         let address = listener.local_addr().expect("a bound socket has an address");
         let fault = watch::Sender::new(Fault::None);
         let (count, accepted) = watch::channel(0);
-        let accept = tokio::spawn(accept(listener, backend, fault.subscribe(), count));
-        Self { address, fault, accepted, accept }
+        let next = Arc::default();
+        let faults = Faults { next: Arc::clone(&next), now: fault.subscribe() };
+        let accept = tokio::spawn(accept(listener, backend, faults, count));
+        Self { address, fault, next, accepted, accept }
     }
 
     /// Where it listens.
@@ -64,6 +72,11 @@ impl FaultProxy {
     /// From now on the network does this.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
+    }
+
+    /// The next connection alone has this fault.
+    pub fn set_once(&self, fault: Fault) {
+        *self.next.lock().expect("no test panics while it holds this") = Some(fault);
     }
 
     /// Connections accepted so far.
@@ -78,15 +91,17 @@ impl Drop for FaultProxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    backend: SocketAddr,
-    fault: watch::Receiver<Fault>,
-    count: watch::Sender<usize>,
-) {
+/// What connections get: the one fault that waits for the next, or the one that holds for all.
+struct Faults {
+    next: Arc<Mutex<Option<Fault>>>,
+    now: watch::Receiver<Fault>,
+}
+
+async fn accept(listener: TcpListener, backend: SocketAddr, faults: Faults, count: watch::Sender<usize>) {
     while let Ok((near, _)) = listener.accept().await {
         count.send_modify(|n| *n += 1);
-        let (mine, live) = (*fault.borrow(), fault.clone());
+        let once = faults.next.lock().expect("no test panics while it holds this").take();
+        let (mine, live) = (once.unwrap_or(*faults.now.borrow()), faults.now.clone());
         tokio::spawn(async move {
             if let Ok(far) = TcpStream::connect(backend).await {
                 relay(near, far, mine, live).await;

@@ -14,5 +14,6 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod skip;
+pub mod unreachable;
 pub mod verbatim;
 pub mod wait;

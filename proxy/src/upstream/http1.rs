@@ -124,10 +124,10 @@ pub(crate) async fn checkout(
         idle.idle_since.set(None);
         return Ok(Lease {
             sender: idle.sender,
-            link: idle.link.clone(),
+            link: idle.link,
             pool: pool.clone(),
             idle_since: idle.idle_since,
-            task: Tied { task: Some(idle.task), link: idle.link },
+            task: Tied { task: Some(idle.task), link: idle.link.clone() },
         });
     }
     // Seldom: not worth room in every request's future.

@@ -88,9 +88,10 @@ async fn answer(request: Request<RecvStream>, mut respond: SendResponse<Bytes>) 
         respond.send_response(head, true)?;
         return Ok(());
     }
-    // The metadata that came goes back, so that a test sees what the proxy passed on.
+    // The metadata and the deadline that came go back, so that a test sees what the proxy passed on.
     let echoed = request.headers().get("x-echo").cloned().unwrap_or(HeaderValue::from_static(""));
-    let head = head.header("x-echo", echoed).body(()).expect("a valid answer");
+    let timeout = request.headers().get("grpc-timeout").cloned().unwrap_or(HeaderValue::from_static(""));
+    let head = head.header("x-echo", echoed).header("x-timeout", timeout).body(()).expect("a valid answer");
     let mut out = respond.send_response(head, false)?;
     let mut input = Input { body: request.into_body(), deframer: Deframer::default() };
     match path.as_str() {
