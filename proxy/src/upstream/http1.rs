@@ -124,10 +124,10 @@ pub(crate) async fn checkout(
         idle.idle_since.set(None);
         return Ok(Lease {
             sender: idle.sender,
-            link: idle.link,
+            link: idle.link.clone(),
             pool: pool.clone(),
             idle_since: idle.idle_since,
-            task: Tied { task: Some(idle.task), link: idle.link.clone() },
+            task: Tied { task: Some(idle.task), link: idle.link },
         });
     }
     // Seldom: not worth room in every request's future.
