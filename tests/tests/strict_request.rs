@@ -360,11 +360,12 @@ fn a_length_beside_a_coding_cannot_smuggle() {
 #[test]
 fn broken_chunks_are_never_ended() {
     let mesh = Mesh::start("");
+    let mut sent = 0;
     for side in SIDES {
         for broken in
             ["zz\r\n", "3\r\nabcX\r\n0\r\n\r\n", "-1\r\n", "fffffffffffffffff\r\n", "3 \0\r\nabc\r\n"]
         {
-            let came = mesh.backend.count();
+            sent += 1;
             mesh.runtime.block_on(async {
                 let mut client = RawClient::connect(mesh.at(side)).await;
                 let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n";
@@ -378,7 +379,8 @@ fn broken_chunks_are_never_ended() {
                 assert!(!request.whole, "{side:?} {broken:?}: {request:?}");
                 assert!(!request.body().contains("0\r\n\r\n"), "{side:?} {broken:?}: {request:?}");
             }
-            assert!(mesh.backend.count() <= came + 1);
+            // A cut request is seen when its connection ends, which may be a little later: only the sum is sure.
+            assert!(mesh.backend.count() <= sent, "{side:?} {broken:?}: sent again");
         }
     }
 }
