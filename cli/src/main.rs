@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod diff;
 mod duration;
 mod exit;
 mod proxy;
@@ -30,6 +31,7 @@ enum Command {
     Demo(demo::Demo),
     Proxy(proxy::Proxy),
     Check(check::Check),
+    Diff(diff::Diff),
     Schema(schema::Schema),
 }
 
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Check(check) => check.run(),
+        Command::Diff(diff) => diff.run(),
         Command::Schema(schema) => schema.run(),
     };
     outcome.unwrap_or_else(|error| {

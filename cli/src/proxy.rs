@@ -137,7 +137,7 @@ async fn until_end(app: Arc<App>, mut signals: Signals) {
     }
 }
 
-fn object_name(text: &str) -> Result<ObjectName, String> {
+pub(crate) fn object_name(text: &str) -> Result<ObjectName, String> {
     match text.split_once('/') {
         Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok(ObjectName::new(namespace, name))

@@ -24,6 +24,7 @@ mod check;
 mod compile;
 mod convert;
 mod diagnostic;
+mod diff;
 mod duration;
 mod objects;
 mod policy;
@@ -39,6 +40,7 @@ mod yaml;
 
 pub use check::{Checked, check};
 pub use diagnostic::{Code, Finding, Related, Severity};
+pub use diff::{Change, ChangeKind, FieldChange, SidecarDiff};
 pub use duration::parse_duration;
 pub use policy::{CompileError, Policy};
 pub use schema::{KINDS, json_schema};

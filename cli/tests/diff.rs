@@ -1,0 +1,70 @@
+//! `outrigger diff` as a person runs it: what it says, and how it ends.
+
+use std::process::{Command, Output};
+
+const POLICY: &str = "apiVersion: outrigger.dev/v1alpha1
+kind: Sidecar
+metadata: {name: web}
+spec: {outbound: [{bind: \"127.0.0.1:15001\"}]}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: MeshService
+metadata: {name: reviews}
+spec: {ports: [{port: 80}], endpoints: [{address: \"127.0.0.1:8080\"}]}
+";
+
+/// `outrigger diff` of the policy and an edit of it.
+fn diff(from: &str, to: &str, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let paths =
+        [("old.yaml", POLICY.to_owned()), ("new.yaml", POLICY.replace(from, to))].map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("a temporary file is writable");
+            path
+        });
+    let Output { status, stdout, stderr } = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .arg("diff")
+        .args(&paths)
+        .args(arguments)
+        .output()
+        .expect("the binary runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn no_difference_ends_with_0() {
+    let (code, told, _) = diff("---\n", "---\n# a remark\n", &[]);
+    assert_eq!((code, told.as_str()), (Some(0), "Sidecar default/web: nothing changes\n"));
+}
+
+#[test]
+fn differences_end_with_1_and_are_counted() {
+    let (code, told, _) = diff("127.0.0.1:8080\"}", "127.0.0.1:8081\"}", &[]);
+    assert_eq!(code, Some(1));
+    assert!(told.contains("  + endpoint 127.0.0.1:8081 of default/reviews:80    ("), "{told}");
+    assert!(told.ends_with("2 changes: 1 added, 1 removed, 0 changed\n"), "{told}");
+}
+
+#[test]
+fn the_json_form_has_everything() {
+    let (code, told, _) =
+        diff("port: 80}", "port: 80, protocol: http2}", &["-o", "json", "--sidecar", "web"]);
+    let told: serde_json::Value = serde_json::from_str(&told).expect("JSON on standard output");
+    let change = &told["sidecars"][0]["changes"][0];
+    assert_eq!(code, Some(1));
+    assert_eq!(change["subject"], "service default/reviews:80");
+    assert_eq!(change["kind"], "changed");
+    let field = serde_json::json!({"field": "protocol", "old": "http1", "new": "http2"});
+    assert_eq!(change["fields"], serde_json::json!([field]));
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_ends_with_2_and_says_why() {
+    let (code, told, said) = diff("port: 80}", "port: 80000}", &[]);
+    assert_eq!((code, told.as_str()), (Some(2), ""));
+    assert!(said.contains("new.yaml: this policy has errors") && said.contains("OR1"), "{said}");
+    let (code, _, said) = diff("port: 80}", "port: 81}", &["--sidecar", "nobody"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("no Sidecar `default/nobody`"), "{said}");
+}
