@@ -32,7 +32,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("HTTPRoute", "spec.rules[].filters[].type=RequestRedirect"),
     ("HTTPRoute", "spec.rules[].filters[].type=URLRewrite"),
     ("HTTPRoute", "spec.rules[].filters[].urlRewrite"),
-    ("HTTPRoute", "spec.rules[].retry"),
     ("HTTPRoute", "spec.rules[].sessionPersistence"),
     ("Mesh", "spec.defaults.circuitBreaker"),
     ("Mesh", "spec.defaults.concurrency"),

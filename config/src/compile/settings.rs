@@ -11,8 +11,8 @@ use crate::{
     model::{Backoff, LoadBalancer, ObjectName, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings},
     objects::{Object, Objects},
     schema::{
-        Balance, Condition, HTTPRoute, LoadBalancerBody, RetryBody, RouteTimeouts, Rule, TargetKind,
-        TimeoutsBody,
+        Balance, Condition, HTTPRoute, LoadBalancerBody, RetryBody, RouteRetry, RouteTimeouts, Rule,
+        TargetKind, TimeoutsBody,
     },
 };
 
@@ -82,7 +82,7 @@ impl<'a> Layers<'a> {
         if let Some(settings) = self.merged.borrow().get(&service) {
             return settings.clone();
         }
-        let settings = Arc::new(merge(&self.of_service(service.as_ref()), None));
+        let settings = Arc::new(merge(&self.of_service(service.as_ref()), None, None));
         self.merged.borrow_mut().insert(service, settings.clone());
         settings
     }
@@ -103,12 +103,13 @@ impl<'a> Layers<'a> {
         let on_rule = section.and_then(|section| self.of_route(&route.name, Some(section)));
         let on_route = self.of_route(&route.name, None);
         let fields = rule.and_then(|rule| rule.timeouts.as_ref());
-        if on_rule.is_none() && on_route.is_none() && fields.is_none() {
+        let repeats = rule.and_then(|rule| rule.retry.as_ref());
+        if on_rule.is_none() && on_route.is_none() && fields.is_none() && repeats.is_none() {
             return self.service(service);
         }
         let mut layers: Vec<Layer<'a>> = on_rule.into_iter().chain(on_route).flatten().copied().collect();
         layers.extend(self.of_service(Some(service)));
-        Arc::new(merge(&layers, fields))
+        Arc::new(merge(&layers, fields, repeats))
     }
 
     fn of_route(&self, route: &ObjectName, section: Option<Arc<str>>) -> Option<&Vec<Layer<'a>>> {
@@ -116,10 +117,17 @@ impl<'a> Layers<'a> {
     }
 }
 
-fn merge(layers: &[Layer<'_>], fields: Option<&RouteTimeouts>) -> TrafficSettings {
+fn merge(
+    layers: &[Layer<'_>],
+    fields: Option<&RouteTimeouts>,
+    repeats: Option<&RouteRetry>,
+) -> TrafficSettings {
     TrafficSettings {
         timeouts: timeouts(layers, fields),
-        retry: retry(layers),
+        retry: match repeats {
+            Some(field) => on_rule(field, layers),
+            None => retry(layers),
+        },
         load_balancer: match layers.iter().find_map(|layer| layer.load_balancer.0.as_ref()?.policy.0) {
             None | Some(Balance::LeastRequest) => LoadBalancer::LeastRequest,
             Some(Balance::PeakEwma) => LoadBalancer::PeakEwma,
@@ -186,6 +194,7 @@ fn retry(layers: &[Layer<'_>]) -> Retry {
         attempts: attempts.unwrap_or(0),
         on: retry_on(bodies().find(|body| body.on.written), bodies().find(|body| body.statuses.written)),
         backoff: Backoff {
+            least: Duration::ZERO,
             base: time(|body| body.backoff.0.as_ref()?.base.0.as_ref(), 25),
             max: time(|body| body.backoff.0.as_ref()?.max.0.as_ref(), 250),
         },
@@ -196,6 +205,32 @@ fn retry(layers: &[Layer<'_>]) -> Retry {
         },
         idempotent: bodies().find_map(|body| body.idempotent.0).is_some_and(|flag| flag.0),
     }
+}
+
+/// A rule's own `retry`, over that of the policies. A failed connection is a reason whatever the policies list: the
+/// Gateway API has no word for it because it takes it for granted.
+fn on_rule(field: &RouteRetry, layers: &[Layer<'_>]) -> Retry {
+    let mut merged = retry(layers);
+    let written = layers.iter().any(|layer| match layer.retry {
+        Setting::Unset => false,
+        Setting::Off => true,
+        Setting::Set(body) => !matches!(body.attempts, Setting::Unset),
+    });
+    match &field.attempts {
+        Some(attempts) => merged.attempts = attempts.value.0,
+        None if !written => merged.attempts = 1,
+        None => {}
+    }
+    if field.codes.written {
+        merged.on = RetryOn::default();
+        merged.on.statuses = field.codes.iter().map(|code| code.value.0 as u16).collect();
+    }
+    (merged.on.connect_failure, merged.on.refused_stream, merged.on.reset) = (true, true, true);
+    if let Some(least) = &field.backoff {
+        let base = least.value.0;
+        merged.backoff = Backoff { least: base, base, max: merged.backoff.max.max(base) };
+    }
+    merged
 }
 
 /// What is repeated where `attempts` says so and `on` says nothing: failures before the service did anything, and

@@ -62,9 +62,11 @@ pub struct RetryOn {
     pub grpc_codes: Vec<u8>,
 }
 
-/// Full jitter: a pause is uniform between 0 and `min(max, base * 2^n)`.
+/// Full jitter: a pause is `least` and something uniform between 0 and `min(max, base * 2^n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Backoff {
+    /// No pause is shorter; 0 unless a route's `retry.backoff` says so. Then even another endpoint waits for it.
+    pub least: Duration,
     /// 25 ms by default.
     pub base: Duration,
     /// 250 ms by default.

@@ -46,6 +46,8 @@ object! {
         backend_refs("backendRefs"): List<BackendRef, 16>,
         /// Time limits.
         timeouts("timeouts"): Option<RouteTimeouts>,
+        /// When a failed attempt is repeated.
+        retry("retry"): Option<RouteRetry>,
     }
 }
 
@@ -214,5 +216,19 @@ object! {
         request("request"): Option<Spanned<GepDuration>>,
         /// For one attempt, until the head of its answer.
         backend_request("backendRequest"): Option<Spanned<GepDuration>>,
+    }
+}
+
+object! {
+    /// When a failed attempt of a rule is repeated; what must not be done twice is not repeated all the same. A
+    /// connection that fails is always a reason; of a TrafficPolicy, the fields that are not here hold.
+    pub(crate) struct RouteRetry {
+        /// The statuses that are repeated; those of the TrafficPolicy unless set. A time limit of an attempt counts as
+        /// 504.
+        codes("codes"): List<Spanned<Bounded<400, 599>>, 16>,
+        /// Repeats after the first try; those of the TrafficPolicy unless set, else 1.
+        attempts("attempts"): Option<Spanned<Bounded<0, 20>>>,
+        /// The least pause before a repeat.
+        backoff("backoff"): Option<Spanned<GepDuration>>,
     }
 }

@@ -157,7 +157,8 @@ impl Attempts<'_> {
             }
             drop(picked);
             target.metrics().retry(self.worker.id, reason);
-            let at_once = self.is_free(reason) && target.has_other(&trail.tried);
+            let least = self.pinned.rule.settings.retry.backoff.least;
+            let at_once = self.is_free(reason) && least.is_zero() && target.has_other(&trail.tried);
             if !at_once && let Err(failure) = Box::pin(self.rest(pause)).await {
                 return Attempted { result: Err(failure), upstream: Some(addr), made: trail.made };
             }

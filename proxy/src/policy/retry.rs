@@ -51,10 +51,10 @@ pub(crate) fn judge(outcome: Outcome, retry: &Retry, repeatable: bool, made: u32
         Outcome::Failed(Class::Reset) => (RetryReason::Reset, retry.on.reset, true),
         // The peer may still be working: an attempt's time limit counts as a gateway error, as its 504 would.
         Outcome::Failed(Class::Timeout) => {
-            (RetryReason::GatewayError, retry.on.gateway_error || retry.on.server_error, true)
+            (RetryReason::GatewayError, listed_status(504, retry).is_some(), true)
         }
         Outcome::Failed(Class::Protocol) => {
-            (RetryReason::GatewayError, retry.on.gateway_error || retry.on.server_error, true)
+            (RetryReason::GatewayError, listed_status(502, retry).is_some(), true)
         }
         Outcome::Failed(Class::Caller) => return Judgement::Final,
         Outcome::Status(status) => match listed_status(status, retry) {
@@ -97,14 +97,14 @@ pub(crate) fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// The pause before repeat number `repeat` (from 1): uniform between 0 and `min(max, base * 2^(repeat-1))`.
+/// The pause before repeat number `repeat` (from 1): the least, and something uniform between 0 and `min(max, base * 2^(repeat-1))`.
 pub(crate) fn pause(backoff: Backoff, repeat: u32, dice: u64) -> Duration {
     let doubled =
         backoff.base.saturating_mul(1_u32.checked_shl(repeat.saturating_sub(1)).unwrap_or(u32::MAX));
     let top = doubled.min(backoff.max);
     // 53 bits make an exact fraction in [0, 1).
     let fraction = (dice >> 11) as f64 / (1_u64 << 53) as f64;
-    top.mul_f64(fraction)
+    backoff.least + top.mul_f64(fraction)
 }
 
 /// Seconds of a `Retry-After` field; its date form is not worth a wait inside a request.

@@ -9,7 +9,11 @@ fn policy(attempts: u32, on: RetryOn) -> Retry {
     Retry {
         attempts,
         on,
-        backoff: Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250) },
+        backoff: Backoff {
+            least: Duration::ZERO,
+            base: Duration::from_millis(25),
+            max: Duration::from_millis(250),
+        },
         budget: RetryBudget { percent: 20.0, min_per_second: 10, ttl: Duration::from_secs(10) },
         idempotent: false,
     }
@@ -89,8 +93,27 @@ proptest! {
 
     #[test]
     fn pauses_stay_below_their_top(repeat in 1u32..80, dice: u64) {
-        let backoff = Backoff { base: Duration::from_millis(25), max: Duration::from_millis(250) };
+        let backoff = Backoff { least: Duration::ZERO,  base: Duration::from_millis(25), max: Duration::from_millis(250) };
         let top = Duration::from_millis(25).saturating_mul(1 << (repeat - 1).min(10)).min(backoff.max);
         prop_assert!(pause(backoff, repeat, dice) < top);
     }
+}
+
+#[test]
+fn a_limit_that_passed_and_garbage_count_as_the_statuses_that_the_caller_would_see() {
+    for (class, status) in [(Class::Timeout, 504), (Class::Protocol, 502)] {
+        let listed = policy(1, RetryOn { statuses: vec![status], ..RetryOn::default() });
+        let repeat = Judgement::Repeat { reason: RetryReason::GatewayError, free: false };
+        assert_eq!(judge(Outcome::Failed(class), &listed, true, 1), repeat);
+        let other = policy(1, RetryOn { statuses: vec![500], ..RetryOn::default() });
+        assert_eq!(judge(Outcome::Failed(class), &other, true, 1), Judgement::Final);
+    }
+}
+
+#[test]
+fn the_least_pause_comes_on_top() {
+    let least = Duration::from_millis(60);
+    let backoff = Backoff { least, base: least, max: Duration::from_millis(250) };
+    assert_eq!(pause(backoff, 1, 0), least);
+    assert!(pause(backoff, 9, u64::MAX) <= least + Duration::from_millis(250));
 }

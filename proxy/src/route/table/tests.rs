@@ -24,7 +24,7 @@ fn settings() -> Arc<TrafficSettings> {
         retry: Retry {
             attempts: 0,
             on: RetryOn::default(),
-            backoff: Backoff { base: Duration::ZERO, max: Duration::ZERO },
+            backoff: Backoff { least: Duration::ZERO, base: Duration::ZERO, max: Duration::ZERO },
             budget: RetryBudget { percent: 20.0, min_per_second: 10, ttl: Duration::from_secs(10) },
             idempotent: false,
         },
