@@ -31,6 +31,10 @@ enum Output {
     Text,
     /// `{"errors": n, "warnings": n, "findings": [...]}`.
     Json,
+    /// SARIF 2.1.0, for code scanning.
+    Sarif,
+    /// Workflow commands of GitHub Actions: findings at their lines of a pull request.
+    Github,
 }
 
 impl Check {
@@ -42,6 +46,8 @@ impl Check {
         let checked = outrigger_config::check(source::read(&self.files)?);
         let report = match self.output {
             Output::Json => format!("{:#}\n", checked.to_json()),
+            Output::Sarif => format!("{:#}\n", checked.to_sarif()),
+            Output::Github => checked.to_github(),
             Output::Text => {
                 let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
                 checked.render_text(colour) + &total(&checked)

@@ -55,6 +55,25 @@ fn check_ends_with_1_on_findings_and_shows_all_of_them() {
 }
 
 #[test]
+fn check_speaks_to_code_scanning_and_to_pull_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = policy(folder.path(), "bad.yaml", &GOOD.replace("port: 80", "port: 800000"));
+    let output = outrigger(&["check", "-o", "sarif", "-f", &bad]);
+    let log: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on standard output");
+    assert_eq!((output.status.code(), log["version"].as_str()), (Some(1), Some("2.1.0")));
+    assert_eq!(log["runs"][0]["results"].as_array().map(Vec::len), Some(1), "{log:#}");
+
+    let output = outrigger(&["check", "-o", "github", "-f", &bad]);
+    let line = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(line.starts_with("::error file=") && line.lines().count() == 1, "{line}");
+
+    let good = policy(folder.path(), "good.yaml", GOOD);
+    let output = outrigger(&["check", "-o", "github", "-f", &good]);
+    assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), ""));
+}
+
+#[test]
 fn check_of_a_folder_takes_its_files_together() {
     let folder = tempfile::tempdir().unwrap();
     policy(folder.path(), "a.yaml", GOOD);

@@ -72,6 +72,16 @@ impl Checked {
         diagnostic::text(&self.findings, &self.sources, color)
     }
 
+    /// All findings, without a cap, as a SARIF 2.1.0 log.
+    pub fn to_sarif(&self) -> serde_json::Value {
+        diagnostic::log(&self.findings)
+    }
+
+    /// All findings, without a cap, as workflow commands of GitHub Actions, a line each.
+    pub fn to_github(&self) -> String {
+        diagnostic::commands(&self.findings)
+    }
+
     /// All findings, without a cap: `{"errors": n, "warnings": n, "findings": [...]}`.
     pub fn to_json(&self) -> serde_json::Value {
         let findings: Vec<_> = self.findings.iter().map(Finding::to_json).collect();

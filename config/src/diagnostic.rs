@@ -4,11 +4,15 @@
 //! with file names, lines and field paths. A finding is data: showing it as text is `render`'s task.
 
 mod code;
+mod github;
 mod render;
+mod sarif;
 mod sources;
 
 pub use code::Code;
+pub(crate) use github::commands;
 pub(crate) use render::text;
+pub(crate) use sarif::log;
 pub(crate) use sources::Sources;
 
 use std::fmt;
