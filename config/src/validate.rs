@@ -10,6 +10,7 @@ mod path;
 mod policies;
 mod references;
 mod regex;
+mod repeats;
 mod routes;
 mod rules;
 mod services;

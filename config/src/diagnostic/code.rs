@@ -91,4 +91,8 @@ codes! {
     NoEffect = "OR152",
     /// The Service has no endpoints.
     NoEndpoints = "OR153",
+    /// The retry budget holds no repeat back.
+    RetryBudget = "OR154",
+    /// The limits leave no time for a repeat.
+    RetryRoom = "OR155",
 }

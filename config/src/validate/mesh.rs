@@ -1,6 +1,6 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, policies, timeouts};
+use super::{Checks, policies, repeats, timeouts};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -21,6 +21,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         if let Some(defaults) = &spec.defaults {
             timeouts::policy(&defaults.timeouts, checks);
             policies::retry(&defaults.retry, checks);
+            repeats::policy(&defaults.timeouts, &defaults.retry, checks);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, timeouts};
+use super::{Checks, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -30,6 +30,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         load_balancer(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
         retry(&spec.retry, checks);
+        repeats::policy(&spec.timeouts, &spec.retry, checks);
     }
     contended(checks);
     attempts(checks);

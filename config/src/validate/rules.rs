@@ -1,6 +1,6 @@
 //! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
 
-use super::{Checks, path, regex, timeouts};
+use super::{Checks, path, regex, repeats, timeouts};
 use crate::{
     convert::{HeaderName, Spanned},
     diagnostic::{Code, Fault},
@@ -20,6 +20,9 @@ pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<
     weights(rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
+        if let Some(retry) = &rule.retry {
+            repeats::rule(limits, retry, checks);
+        }
     }
 }
 
