@@ -8,6 +8,7 @@ mod endpoints;
 mod mesh;
 mod routes;
 mod settings;
+mod targets;
 
 pub(crate) use destination::qualified;
 pub(crate) use endpoints::{SERVICE_NAME, service_of};

@@ -16,8 +16,8 @@ mod traffic_policy;
 
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
 pub(crate) use http_route::{
-    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, Match, PathType, RouteRetry,
-    RouteTimeouts, Rule, ValueType,
+    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, Match, PathModifier,
+    PathModifierType, PathType, RouteRetry, RouteTimeouts, Rule, ValueType,
 };
 pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
 pub(crate) use mesh_service::{MeshService, Protocol};

@@ -16,6 +16,7 @@ mod rules;
 mod services;
 mod shadow;
 mod sidecars;
+mod targets;
 mod timeouts;
 
 use crate::{

@@ -18,7 +18,7 @@ use std::{
 };
 
 use http::{HeaderMap, Method};
-use outrigger_config::model::TrafficSettings;
+use outrigger_config::model::{self, TrafficSettings};
 
 use crate::{
     error::Failure,
@@ -75,6 +75,8 @@ pub enum Decision {
     Forward(Forward),
     /// Attempts go to one address that no balancing chooses.
     Direct(Direct),
+    /// The proxy sends the caller elsewhere, as the rule's `redirect` says.
+    Redirect(Arc<Rule>),
     /// The proxy answers.
     Refuse(Refusal),
 }
@@ -139,6 +141,11 @@ impl Forward {
         self.weighted().response_headers.iter().chain(&self.rule.response_headers)
     }
 
+    /// The change to the request's target: the rule's or the backend's, never both.
+    pub fn rewrite(&self) -> Option<&model::Rewrite> {
+        self.rule.rewrite.as_deref().or(self.weighted().rewrite.as_deref())
+    }
+
     fn weighted(&self) -> &WeightedBackend {
         &self.rule.backends[self.backend]
     }
@@ -158,6 +165,7 @@ impl Decision {
         match self {
             Decision::Forward(forward) => &forward.rule,
             Decision::Direct(direct) => &direct.rule,
+            Decision::Redirect(rule) => rule,
             Decision::Refuse(refusal) => &refusal.rule,
         }
     }
@@ -200,8 +208,12 @@ fn route<'a, R: Recorder>(port: &'a Port, head: &Head<'_>, recorder: &mut R) -> 
     }
 }
 
-/// Chooses one of the rule's backends by weight.
+/// Chooses one of the rule's backends by weight, unless it redirects.
 fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> Decision {
+    if rule.redirect.is_some() {
+        recorder.rule(rule, None);
+        return Decision::Redirect(rule.clone());
+    }
     let chosen = match &*rule.backends {
         [only] if only.weight > 0 => Some(0),
         backends if rule.total_weight > 0 => {

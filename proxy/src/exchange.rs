@@ -3,7 +3,11 @@
 
 use std::rc::Rc;
 
-use http::{HeaderValue, Response, Version, header::HOST, request::Parts};
+use http::{
+    HeaderValue, Response, Uri, Version,
+    header::{CONTENT_LENGTH, HOST, LOCATION},
+    request::Parts,
+};
 use tokio::time::Instant;
 
 use crate::{
@@ -16,7 +20,8 @@ use crate::{
         connection::Connection,
     },
     request::strict::{self, Checked, PathRules, StrictContext},
-    runtime::snapshot::{ListenerKey, Snapshot},
+    route::rewrite,
+    runtime::snapshot::{ListenerKey, Rule, Snapshot},
     telemetry::record::Record,
     worker::Worker,
 };
@@ -85,6 +90,21 @@ impl Exchange {
             now: self.started.into_std(),
             dice: self.worker().dice(),
         }
+    }
+
+    /// The answer of a rule that redirects.
+    pub(crate) fn redirect(mut self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
+        let made = rule.redirect.as_deref().and_then(|redirect| {
+            let (host, port) = (checked.authority.host(), checked.authority.port());
+            let location = rewrite::location(redirect, host, port, uri);
+            let answer = Response::builder().status(redirect.status).header(LOCATION, location);
+            answer.header(CONTENT_LENGTH, 0).body(AnswerBody::fixed(None, None)).ok()
+        });
+        let Some(mut answer) = made else { return self.refuse(Failure::Internal) };
+        rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+        self.record.answered(answer.status(), answer.headers());
+        self.record.complete();
+        answer
     }
 
     /// The proxy's own answer to a failure.

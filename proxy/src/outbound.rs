@@ -52,6 +52,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             Ok(pinned) => pinned,
             Err(failure) => return exchange.refuse(failure),
         },
+        Decision::Redirect(rule) => return exchange.redirect(rule, &head.uri, &checked),
         Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
     };
     policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await

@@ -62,12 +62,13 @@ pub(crate) async fn run(
     let worker = exchange.worker().clone();
     let settings = &pinned.rule.settings;
 
-    // headers: what the rule and its backend change.
-    headers::on_request(&mut head, pinned.forward);
+    // headers: what the rule and its backend change, then the target that they rewrite.
+    if let Err(failure) = headers::on_request(&mut head, pinned.forward) {
+        return exchange.refuse(failure);
+    }
 
     // deadline: the smaller of the policy's and the caller's; it runs until the answer has ended.
-    let asked = deadline::asked(&head.headers, checked);
-    let limit = deadline::limits(&settings.timeouts, asked, checked.grpc);
+    let limit = deadline::limits(&settings.timeouts, deadline::asked(&head.headers, checked), checked.grpc);
     let deadline = Deadline::start(limit, &exchange.flow, &worker.deadlines, exchange.started);
 
     // The body is held back where the caller waits to be asked for it.

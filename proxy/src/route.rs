@@ -2,6 +2,7 @@
 
 pub(crate) mod matcher;
 mod modifier;
+pub(crate) mod rewrite;
 mod table;
 
 pub use modifier::Modifier;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::Scope;
+use super::{Scope, targets};
 use crate::{
     model::{
         Backend, BackendTarget, HeaderMatch, HeaderModifier, ObjectName, PathMatch, QueryMatch, RouteKind,
@@ -120,6 +120,12 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
         matches.push(everything());
     }
     let filters = body.map_or(&[][..], |rule| &rule.filters);
+    // A prefix is replaced only where `check` found that the rule has one match, and that it has one.
+    let path = matches.first().map(|one| one.path.clone());
+    let prefix = match &path {
+        Some(PathMatch::Prefix(prefix)) => prefix,
+        _ => "/",
+    };
     let backends = body.map_or(&[][..], |rule| &rule.backend_refs);
     RouteRule {
         id: RuleId {
@@ -131,7 +137,9 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
         matches,
         request_headers: modifiers(filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(filters, |filter| filter.response_header_modifier.as_ref()),
-        backends: backends.iter().map(|backend| resolve(scope, route, backend)).collect(),
+        redirect: targets::redirect(filters, prefix),
+        rewrite: targets::rewrite(filters, prefix),
+        backends: backends.iter().map(|backend| resolve(scope, route, backend, prefix)).collect(),
         settings: scope.layers.rule(service, route, body),
         origin,
     }
@@ -211,7 +219,7 @@ fn modifiers(
         .collect()
 }
 
-fn resolve(scope: &Scope<'_>, route: &Object<HTTPRoute>, written: &BackendRef) -> Backend {
+fn resolve(scope: &Scope<'_>, route: &Object<HTTPRoute>, written: &BackendRef, prefix: &str) -> Backend {
     let target = match references::backend(&scope.services, written, &route.name.namespace) {
         Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
         Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },
@@ -221,6 +229,7 @@ fn resolve(scope: &Scope<'_>, route: &Object<HTTPRoute>, written: &BackendRef) -
         target,
         request_headers: modifiers(&written.filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(&written.filters, |filter| filter.response_header_modifier.as_ref()),
+        rewrite: targets::rewrite(&written.filters, prefix),
         origin: scope.origin(&written.span),
     }
 }

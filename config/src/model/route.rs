@@ -46,6 +46,10 @@ pub struct RouteRule {
     pub request_headers: Vec<HeaderModifier>,
     /// Applied to the answer, in order.
     pub response_headers: Vec<HeaderModifier>,
+    /// The answer to every request of the rule: then it has no backends.
+    pub redirect: Option<Redirect>,
+    /// Changes host and path, after the headers.
+    pub rewrite: Option<Rewrite>,
     /// The share of weight 0 is nothing; no backend, or all weights 0: 500.
     pub backends: Vec<Backend>,
     /// Settings for requests of this rule, merged over the Service's.
@@ -129,6 +133,8 @@ pub struct Backend {
     pub request_headers: Vec<HeaderModifier>,
     /// Applied to the answer, before the rule's own.
     pub response_headers: Vec<HeaderModifier>,
+    /// Changes host and path; never beside one of the rule.
+    pub rewrite: Option<Rewrite>,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -143,5 +149,44 @@ pub enum BackendTarget {
     Invalid {
         /// Why, in words.
         reason: Arc<str>,
+    },
+}
+
+/// An answer that sends the caller elsewhere. What is `None` is as in the request.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Redirect {
+    /// `http` or `https`.
+    pub scheme: Option<Arc<str>>,
+    /// A valid host, lower-cased.
+    pub host: Option<Arc<str>>,
+    /// The path.
+    pub path: Option<PathRewrite>,
+    /// The port; with a scheme and without a port it is the scheme's own.
+    pub port: Option<u16>,
+    /// 301, 302, 303, 307 or 308.
+    pub status: u16,
+}
+
+/// What changes in a request's target on its way to a backend.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Rewrite {
+    /// A valid host, lower-cased.
+    pub host: Option<Arc<str>>,
+    /// The path.
+    pub path: Option<PathRewrite>,
+}
+
+/// How a path changes. Paths are valid and canonical.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathRewrite {
+    /// To this one.
+    Full(Arc<str>),
+    /// The prefix that the rule's only match names becomes another.
+    Prefix {
+        /// What is replaced, without trailing slash: empty for the root.
+        matched: Arc<str>,
+        /// What comes in its place; may be empty.
+        replacement: Arc<str>,
     },
 }

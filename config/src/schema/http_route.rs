@@ -4,7 +4,8 @@
 use super::{Metadata, ParentRef};
 use crate::{
     convert::{
-        Any, Bounded, HeaderName, HeaderValue, Label, List, Port, Spanned, Subdomain, Text, choice, object,
+        Any, Bounded, HeaderName, HeaderValue, Host, Label, List, Port, Spanned, Subdomain, Text, choice,
+        object,
     },
     duration::GepDuration,
 };
@@ -154,6 +155,10 @@ object! {
         request_header_modifier("requestHeaderModifier"): Option<HeaderModifier>,
         /// Changes headers of the answer.
         response_header_modifier("responseHeaderModifier"): Option<HeaderModifier>,
+        /// Answers with a redirect; only on a rule, and without backends.
+        request_redirect("requestRedirect"): Option<RequestRedirect>,
+        /// Changes host and path of the request on its way to the backend.
+        url_rewrite("urlRewrite"): Option<UrlRewrite>,
     }
 }
 
@@ -164,6 +169,10 @@ choice! {
         RequestHeaderModifier = "RequestHeaderModifier",
         /// Changes headers of the answer.
         ResponseHeaderModifier = "ResponseHeaderModifier",
+        /// Answers with a redirect.
+        RequestRedirect = "RequestRedirect",
+        /// Changes host and path.
+        URLRewrite = "URLRewrite",
     }
 }
 
@@ -230,5 +239,63 @@ object! {
         attempts("attempts"): Option<Spanned<Bounded<0, 20>>>,
         /// The least pause before a repeat.
         backoff("backoff"): Option<Spanned<GepDuration>>,
+    }
+}
+
+object! {
+    /// Answers with a redirect. What is left out is as in the request.
+    pub(crate) struct RequestRedirect {
+        /// The scheme of the location.
+        scheme("scheme"): Option<RedirectScheme>,
+        /// The host of the location.
+        hostname("hostname"): Option<Spanned<Host>>,
+        /// The path of the location.
+        path("path"): Option<PathModifier>,
+        /// The port of the location; the scheme's own where a scheme is written. A scheme's own port is not shown.
+        port("port"): Option<Spanned<Port>>,
+        /// 301, 302, 303, 307 or 308; 302 unless set.
+        status_code("statusCode"): Option<Spanned<Bounded<301, 308>>>,
+    }
+}
+
+choice! {
+    /// The scheme of a redirect.
+    pub(crate) enum RedirectScheme {
+        /// http.
+        Http = "http",
+        /// https.
+        Https = "https",
+    }
+}
+
+object! {
+    /// Changes host and path of the request on its way to the backend.
+    pub(crate) struct UrlRewrite {
+        /// The new host.
+        hostname("hostname"): Option<Spanned<Host>>,
+        /// The new path. The query stays.
+        path("path"): Option<PathModifier>,
+    }
+}
+
+object! {
+    /// How a path changes.
+    pub(crate) struct PathModifier {
+        /// Which of the other fields is meant.
+        kind("type"): Spanned<PathModifierType>,
+        /// The new path.
+        full("replaceFullPath"): Option<Spanned<Text>>,
+        /// What stands in the place of the prefix that the rule's only match names.
+        prefix("replacePrefixMatch"): Option<Spanned<Text>>,
+    }
+}
+
+choice! {
+    /// How a path changes.
+    pub(crate) enum PathModifierType {
+        /// It is replaced.
+        ReplaceFullPath = "ReplaceFullPath",
+        /// The matched prefix is replaced.
+        ReplacePrefixMatch = "ReplacePrefixMatch",
     }
 }

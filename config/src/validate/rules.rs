@@ -1,6 +1,6 @@
 //! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
 
-use super::{Checks, path, regex, repeats, timeouts};
+use super::{Checks, path, regex, repeats, targets, timeouts};
 use crate::{
     convert::{HeaderName, Spanned},
     diagnostic::{Code, Fault},
@@ -17,6 +17,7 @@ pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<
         filters(&backend.filters, checks);
         resolve(route, backend, checks);
     }
+    targets::check(rule, checks);
     weights(rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
@@ -59,31 +60,37 @@ fn repeated(what: &str, names: &[(&str, Span)], checks: &mut Checks<'_>) {
 fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
     for (index, filter) in filters.iter().enumerate() {
         let kind = filter.kind.value;
+        let (request, response) = (&filter.request_header_modifier, &filter.response_header_modifier);
+        let (redirect, rewrite) = (&filter.request_redirect, &filter.url_rewrite);
+        for body in [request, response].into_iter().flatten() {
+            modifier(body, checks);
+        }
         let fields = [
             (
                 FilterType::RequestHeaderModifier,
                 "requestHeaderModifier",
-                filter.request_header_modifier.as_ref(),
+                request.as_ref().map(|body| body.span),
             ),
             (
                 FilterType::ResponseHeaderModifier,
                 "responseHeaderModifier",
-                filter.response_header_modifier.as_ref(),
+                response.as_ref().map(|body| body.span),
             ),
+            (FilterType::RequestRedirect, "requestRedirect", redirect.as_ref().map(|body| body.span)),
+            (FilterType::URLRewrite, "urlRewrite", rewrite.as_ref().map(|body| body.span)),
         ];
-        for (owner, field, body) in fields {
-            match body {
+        for (owner, field, written) in fields {
+            match written {
                 None if owner == kind => {
                     let message = format!("a filter of type {} needs `{field}`", kind.word());
                     checks.push(Fault::error(Code::MissingField, filter.kind.span, message));
                 }
-                Some(body) if owner != kind => {
+                Some(span) if owner != kind => {
                     let message = format!("`{field}` does not belong to a filter of type {}", kind.word());
-                    let fault = Fault::error(Code::Conflict, body.span, message);
+                    let fault = Fault::error(Code::Conflict, span, message);
                     checks.push(fault.help(format!("write `type: {}`", owner.word())));
                 }
-                Some(body) => modifier(body, checks),
-                None => {}
+                Some(_) | None => {}
             }
         }
         if let Some(first) = filters[..index].iter().find(|earlier| earlier.kind.value == kind) {
@@ -139,7 +146,11 @@ fn weights(rule: &Rule, checks: &mut Checks<'_>) {
     if !backends.complete {
         return;
     }
+    let redirects = rule.filters.iter().any(|filter| filter.kind.value == FilterType::RequestRedirect);
     let Some(first) = backends.first() else {
+        if redirects || !rule.filters.complete {
+            return;
+        }
         let message = "the rule has no backendRefs: every request that it matches is answered 500";
         let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
         return checks.push(Fault::warning(Code::UnresolvedBackend, place, message));

@@ -9,12 +9,17 @@ use crate::{
         response::{self, Answer, ResponseContext},
         strict::Checked,
     },
+    route::rewrite,
 };
 
-/// Changes the request's head: the rule first, then its backend.
-pub(crate) fn on_request(head: &mut Parts, forward: Option<&Forward>) {
+/// Changes the request's head: the rule first, then its backend; then its target.
+pub(crate) fn on_request(head: &mut Parts, forward: Option<&Forward>) -> Result<(), Failure> {
     for modifier in forward.into_iter().flat_map(Forward::request_headers) {
         modifier.apply(&mut head.headers);
+    }
+    match forward.and_then(Forward::rewrite) {
+        None => Ok(()),
+        Some(change) => rewrite::rewrite(head, change).map_err(|_| Failure::Internal),
     }
 }
 

@@ -205,6 +205,8 @@ impl Builder<'_> {
             settings: from.settings.clone(),
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
+            redirect: from.redirect.clone().map(Box::new),
+            rewrite: from.rewrite.clone().map(Box::new),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
             budget,
@@ -223,6 +225,7 @@ impl Builder<'_> {
             target,
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
+            rewrite: from.rewrite.clone().map(Box::new),
         })
     }
 
@@ -274,6 +277,8 @@ impl Builder<'_> {
             settings: settings.clone(),
             request_headers: Box::default(),
             response_headers: Box::default(),
+            redirect: None,
+            rewrite: None,
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),
@@ -352,12 +357,17 @@ fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildErr
     from.iter().map(Modifier::compile).collect()
 }
 
-/// Whether some rule holds for some paths only.
+/// Whether some rule holds for some paths only, or changes them.
 fn tells_paths(destinations: &[Arc<Destination>]) -> bool {
     let rules = destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten());
-    rules
-        .flat_map(|rule| &rule.matches)
-        .any(|one| !matches!(&one.path, PathMatch::Prefix(path) if &**path == "/"))
+    let whole = |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if &**path == "/");
+    let changes = |rewrite: &Option<model::Rewrite>| rewrite.as_ref().is_some_and(|one| one.path.is_some());
+    rules.into_iter().any(|rule| {
+        rule.matches.iter().any(|one| !whole(&one.path))
+            || rule.redirect.is_some()
+            || changes(&rule.rewrite)
+            || rule.backends.iter().any(|backend| changes(&backend.rewrite))
+    })
 }
 
 /// The old value where nothing changed.

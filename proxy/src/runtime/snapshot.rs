@@ -210,6 +210,10 @@ pub struct Rule {
     pub request_headers: Box<[Modifier]>,
     /// Changes to the answer.
     pub response_headers: Box<[Modifier]>,
+    /// The answer to all of its requests.
+    pub redirect: Option<Box<model::Redirect>>,
+    /// Changes to a request's target.
+    pub rewrite: Option<Box<model::Rewrite>>,
     /// Backends with their shares.
     pub backends: Box<[WeightedBackend]>,
     /// Sum of the weights.
@@ -243,6 +247,8 @@ pub struct WeightedBackend {
     pub request_headers: Box<[Modifier]>,
     /// Changes to the answer, before the rule's.
     pub response_headers: Box<[Modifier]>,
+    /// Changes to a request's target.
+    pub rewrite: Option<Box<model::Rewrite>>,
 }
 
 impl WeightedBackend {
@@ -253,6 +259,7 @@ impl WeightedBackend {
             target: Ok(backend.clone()),
             request_headers: Box::default(),
             response_headers: Box::default(),
+            rewrite: None,
         }
     }
 }

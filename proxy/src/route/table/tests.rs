@@ -48,6 +48,8 @@ fn source(name: usize, rank: u32, matches: Vec<RouteMatch>) -> RouteRule {
         matches,
         request_headers: vec![],
         response_headers: vec![],
+        redirect: None,
+        rewrite: None,
         backends: vec![],
         settings: settings(),
     }
@@ -66,6 +68,8 @@ fn table(sources: &[RouteRule]) -> RouteTable {
                 settings: source.settings.clone(),
                 request_headers: [].into(),
                 response_headers: [].into(),
+                redirect: None,
+                rewrite: None,
                 backends: [].into(),
                 total_weight: 0,
                 budget: Arc::new(Budget::new(source.settings.retry.budget)),
