@@ -23,7 +23,7 @@ use crate::{
         TrafficSettings, Workload,
     },
     objects::{Object, Objects},
-    schema::{InboundProtocolWord, ServiceRef, Sidecar},
+    schema::{InboundProtocolWord, ServiceRef, Sidecar, SidecarSpec},
     services::Services,
     yaml::Span,
 };
@@ -95,7 +95,7 @@ fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
         service_account: spec
             .service_account
             .as_ref()
-            .map_or_else(|| "default".into(), |name| name.0.clone()),
+            .map_or_else(|| SidecarSpec::SERVICE_ACCOUNT.into(), |name| name.0.clone()),
         inbound: inbound.collect(),
         outbound: outbound.collect(),
         admin: spec.admin.as_ref().map_or_else(|| ([127, 0, 0, 1], 15000).into(), |admin| admin.bind.value.0),

@@ -9,12 +9,12 @@ mod text;
 mod value;
 
 pub(crate) use macros::{choice, object, parsed};
-pub(crate) use object::{Fields, ObjectSchema};
+pub(crate) use object::{Fields, IGNORED, ObjectSchema, paragraphs};
 pub(crate) use text::{
     Cidr, DnsTarget, HeaderName, HeaderValue, Host, Ip, Label, Problem, SocketAddress, Subdomain, Text,
     TextValue, Timestamp, is_label, is_subdomain,
 };
-pub(crate) use value::{Any, Bounded, Flag, List, Percent, Port, Setting, Spanned, Strict, TextMap};
+pub(crate) use value::{Any, Bounded, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap};
 
 use schemars::JsonSchema;
 

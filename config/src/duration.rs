@@ -63,6 +63,20 @@ fn total(text: &str) -> Option<Duration> {
     None
 }
 
+/// The duration as a policy file would have it, in the largest units that are exact. Below a millisecond nothing is
+/// shown, for nothing can be written.
+pub(crate) fn shown(duration: Duration) -> String {
+    let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
+        if rest >= millis {
+            text.push_str(&format!("{}{unit}", rest / millis));
+            rest %= millis;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
 /// What was probably meant, if a common other way of writing explains it.
 fn better(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
@@ -103,7 +117,7 @@ impl schemars::JsonSchema for GepDuration {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"})
+        json_schema!({"title": "duration, such as `500ms` or `1m30s`", "type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"})
     }
 }
 
@@ -126,6 +140,15 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        for text in ["0s", "500ms", "3s", "1m30s", "5m", "1h", "1h1m1s1ms"] {
+            let GepDuration(duration) = GepDuration::parse(text).unwrap();
+            assert_eq!(shown(duration), text);
+        }
+        assert_eq!(shown(Duration::from_millis(90_000)), "1m30s");
     }
 
     #[test]

@@ -29,6 +29,7 @@ mod duration;
 mod objects;
 mod policy;
 mod read;
+mod reference;
 mod references;
 mod schema;
 mod services;
@@ -43,6 +44,7 @@ pub use diagnostic::{Code, Finding, Related, Severity};
 pub use diff::{Change, ChangeKind, FieldChange, SidecarDiff};
 pub use duration::parse_duration;
 pub use policy::{CompileError, Policy};
+pub use reference::{FieldReference, KindReference, ObjectReference, reference, referenced_kinds};
 pub use schema::{KINDS, json_schema};
 
 /// One policy file: its name as the user gave it, and its bytes.

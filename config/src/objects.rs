@@ -41,7 +41,8 @@ impl<T> Object<T> {
 
 /// The namespace and name of an object; `default` where it names no namespace.
 fn name_of(metadata: &Metadata) -> ObjectName {
-    let namespace = metadata.namespace.as_ref().map_or_else(|| "default".into(), |n| n.value.0.clone());
+    let namespace =
+        metadata.namespace.as_ref().map_or_else(|| Metadata::NAMESPACE.into(), |n| n.value.0.clone());
     ObjectName { namespace, name: metadata.name.value.0.clone() }
 }
 

@@ -24,7 +24,7 @@ pub(crate) use mesh_service::{MeshService, Protocol};
 pub(crate) use metadata::Metadata;
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
 pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};
-pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar};
+pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar, SidecarSpec};
 pub(crate) use traffic_policy::{
     Balance, Condition, LoadBalancerBody, RetryBody, TimeoutsBody, TrafficBody, TrafficPolicy,
 };

@@ -14,6 +14,9 @@ use crate::{
 pub(crate) struct TrustDomain(pub(crate) Arc<str>);
 
 impl TrustDomain {
+    /// The trust domain of a mesh that names none.
+    pub(crate) const BUILT_IN: &str = "cluster.local";
+
     fn parse(text: &str) -> Result<Self, Problem> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
         if (1..=255).contains(&text.len()) && text.bytes().all(allowed) {
@@ -31,7 +34,7 @@ impl TrustDomain {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 255})
+        json_schema!({"title": "trust domain, such as `cluster.local`", "type": "string", "minLength": 1, "maxLength": 255})
     }
 }
 

@@ -76,5 +76,10 @@ pub(crate) fn is(kind: &str, path: &str) -> bool {
     LIST.binary_search(&(kind, path)).is_ok()
 }
 
+/// The rows of a kind.
+pub(crate) fn of(kind: &str) -> impl Iterator<Item = &'static str> {
+    LIST.iter().filter(move |(of, _)| *of == kind).map(|(_, path)| *path)
+}
+
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use crate::{
     duration::GepDuration,
     model::{AccessLog, Egress, Limits, MeshConfig},
     schema::{AccessLogFormat, EgressMode, LimitsBody},
+    spiffe::TrustDomain,
 };
 
 /// Mesh-wide settings; built-in ones where no Mesh is written.
@@ -22,7 +23,7 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
         });
     let access_log = spec.and_then(|spec| spec.telemetry.as_ref()).map(|telemetry| &telemetry.access_log);
     MeshConfig {
-        trust_domain: trust_domain.map_or_else(|| "cluster.local".into(), |domain| domain.0.clone()),
+        trust_domain: trust_domain.map_or_else(|| TrustDomain::BUILT_IN.into(), |domain| domain.0.clone()),
         egress: egress.unwrap_or(Egress::Allow),
         // An app that takes us for a proxy may reach only what the mesh knows, unless somebody says otherwise.
         proxy_form_egress: egress.unwrap_or(Egress::Deny),

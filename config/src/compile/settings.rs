@@ -156,11 +156,12 @@ fn timeouts(layers: &[Layer<'_>], fields: Option<&RouteTimeouts>) -> Timeouts {
     let request = field(fields.and_then(|fields| fields.request.as_ref()));
     let attempt = field(fields.and_then(|fields| fields.backend_request.as_ref()));
     let stream_idle = leaf(|body| &body.stream_idle);
+    let built_in = Timeouts::default();
     Timeouts {
-        request: request.or_else(|| leaf(|body| &body.request)).flatten(),
-        attempt: attempt.or_else(|| leaf(|body| &body.attempt)).flatten(),
-        connect: leaf(|body| &body.connect).unwrap_or(Some(Duration::from_secs(1))),
-        stream_idle: stream_idle.unwrap_or(Some(Duration::from_secs(300))),
+        request: request.or_else(|| leaf(|body| &body.request)).unwrap_or(built_in.request),
+        attempt: attempt.or_else(|| leaf(|body| &body.attempt)).unwrap_or(built_in.attempt),
+        connect: leaf(|body| &body.connect).unwrap_or(built_in.connect),
+        stream_idle: stream_idle.unwrap_or(built_in.stream_idle),
         stream_idle_set: matches!(stream_idle, Some(Some(_))),
     }
 }
@@ -185,23 +186,29 @@ fn retry(layers: &[Layer<'_>]) -> Retry {
             Setting::Set(written) => Some(written.value.0),
         },
     });
-    let time = |read: fn(&RetryBody) -> Option<&Spanned<GepDuration>>, default: u64| {
-        bodies().find_map(read).map_or(Duration::from_millis(default), |written| written.value.0)
+    let built_in = Retry::default();
+    let time = |read: fn(&RetryBody) -> Option<&Spanned<GepDuration>>, default: Duration| {
+        bodies().find_map(read).map_or(default, |written| written.value.0)
     };
     let budget = |body: &RetryBody| body.budget.0.as_ref().and_then(|budget| budget.percent.0);
     let floor = |body: &RetryBody| body.budget.0.as_ref().and_then(|budget| budget.min_per_second.0);
     Retry {
-        attempts: attempts.unwrap_or(0),
-        on: retry_on(bodies().find(|body| body.on.written), bodies().find(|body| body.statuses.written)),
+        attempts: attempts.unwrap_or(built_in.attempts),
+        on: match bodies().find(|body| body.on.written) {
+            Some(body) => retry_on(body, bodies().find(|body| body.statuses.written)),
+            None => built_in.on,
+        },
         backoff: Backoff {
-            least: Duration::ZERO,
-            base: time(|body| body.backoff.0.as_ref()?.base.0.as_ref(), 25),
-            max: time(|body| body.backoff.0.as_ref()?.max.0.as_ref(), 250),
+            least: built_in.backoff.least,
+            base: time(|body| body.backoff.0.as_ref()?.base.0.as_ref(), built_in.backoff.base),
+            max: time(|body| body.backoff.0.as_ref()?.max.0.as_ref(), built_in.backoff.max),
         },
         budget: RetryBudget {
-            percent: bodies().find_map(budget).map_or(20.0, |percent| percent.0),
-            min_per_second: bodies().find_map(floor).map_or(10, |number| number.0),
-            ttl: time(|body| body.budget.0.as_ref()?.ttl.0.as_ref(), 10_000),
+            percent: bodies().find_map(budget).map_or(built_in.budget.percent, |percent| percent.0),
+            min_per_second: bodies()
+                .find_map(floor)
+                .map_or(built_in.budget.min_per_second, |number| number.0),
+            ttl: time(|body| body.budget.0.as_ref()?.ttl.0.as_ref(), built_in.budget.ttl),
         },
         idempotent: bodies().find_map(|body| body.idempotent.0).is_some_and(|flag| flag.0),
     }
@@ -233,23 +240,10 @@ fn on_rule(field: &RouteRetry, layers: &[Layer<'_>]) -> Retry {
     merged
 }
 
-/// What is repeated where `attempts` says so and `on` says nothing: failures before the service did anything, and
-/// those with which a service says to come again.
-const DEFAULT_ON: &[Condition] = &[
-    Condition::ConnectFailure,
-    Condition::RefusedStream,
-    Condition::Reset,
-    Condition::GatewayError,
-    Condition::Unavailable,
-];
-
-fn retry_on(on: Option<&RetryBody>, statuses: Option<&RetryBody>) -> RetryOn {
+/// What `on` of one policy lists, with the statuses of the most specific policy that has some.
+fn retry_on(on: &RetryBody, statuses: Option<&RetryBody>) -> RetryOn {
     let mut result = RetryOn::default();
-    let conditions: Vec<Condition> = match on {
-        Some(body) => body.on.iter().map(|condition| condition.value).collect(),
-        None => DEFAULT_ON.to_vec(),
-    };
-    for condition in conditions {
+    for condition in on.on.iter().map(|condition| condition.value) {
         match condition {
             Condition::ConnectFailure => result.connect_failure = true,
             Condition::RefusedStream => result.refused_stream = true,

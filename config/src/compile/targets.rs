@@ -13,7 +13,7 @@ pub(super) fn redirect(filters: &[Filter], prefix: &str) -> Option<Redirect> {
         host: body.hostname.as_ref().map(|host| host.value.0.clone()),
         path: body.path.as_ref().and_then(|path| modified(path, prefix)),
         port: body.port.as_ref().map(|port| port.value.0 as u16),
-        status: body.status_code.as_ref().map_or(302, |code| code.value.0 as u16),
+        status: body.status_code.as_ref().map_or(Redirect::STATUS, |code| code.value.0) as u16,
     })
 }
 

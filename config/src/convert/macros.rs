@@ -1,14 +1,16 @@
 //! The three forms in which schema types are declared: an object, a choice of words, a parsed text.
 //!
-//! Each macro writes the type, its conversion and its JSON Schema from one declaration.
+//! Each macro writes the type, its conversion and its JSON Schema from one declaration. The words of the schema are the
+//! doc comments: they are what `outrigger reference` prints, so they say unit, effect and what happens at the limit.
 
 /// Declares an object: its fields with their YAML keys, fields that are read and have no meaning here (`ignored`), and
-/// fields of which exactly one must be set (`exactly_one`).
+/// fields of which exactly one must be set (`exactly_one`). A field may say what holds where it is missing (`= value`,
+/// see `BuiltIn`); a test holds that it does.
 macro_rules! object {
     (
         $(#[doc = $doc:literal])*
         pub(crate) struct $name:ident {
-            $( $(#[doc = $field_doc:literal])* $field:ident($key:literal): $type:ty, )*
+            $( $(#[doc = $field_doc:literal])* $field:ident($key:literal): $type:ty $(= $built_in:expr)?, )*
         }
         $( ignored { $( $ignored_key:literal: $ignored_type:ty, )* } )?
         $( exactly_one [ $( $one:literal ),* ] )?
@@ -50,8 +52,11 @@ macro_rules! object {
             }
 
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-                let mut object = $crate::convert::ObjectSchema::new(concat!($( $doc ),*));
-                $( object.field::<$type>(generator, $key, concat!($( $field_doc ),*)); )*
+                let mut object = $crate::convert::ObjectSchema::new(concat!($( $doc, "\n" ),*));
+                $(
+                    object.field::<$type>(generator, $key, concat!($( $field_doc, "\n" ),*));
+                    $( object.built_in($key, $built_in); )?
+                )*
                 $( $( object.ignored::<$ignored_type>(generator, $ignored_key); )* )?
                 $( object.exactly_one(&[$( $one ),*]); )?
                 object.build()
@@ -106,8 +111,11 @@ macro_rules! choice {
             fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 schemars::json_schema!({
                     "type": "string",
-                    "description": concat!($( $doc ),*).trim(),
+                    "description": $crate::convert::paragraphs(concat!($( $doc, "\n" ),*)),
                     "enum": [$( $word ),*],
+                    "enumDescriptions": [
+                        $( $crate::convert::paragraphs(concat!($( $variant_doc, "\n" ),*)) ),*
+                    ],
                 })
             }
         }

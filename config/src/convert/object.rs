@@ -1,12 +1,14 @@
 //! Reading the fields of a mapping, and the JSON Schema of an object.
 
+use std::time::Duration;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Map, Value as Json, json};
 
 use super::{Context, FromNode};
 use crate::{
     diagnostic::{Code, Fault},
-    suggest,
+    duration, suggest,
     yaml::{Entry, Node, Span, Value},
 };
 
@@ -76,6 +78,65 @@ impl<'n> Fields<'n> {
     }
 }
 
+/// What the schema says of a field that is read and has no meaning here.
+pub(crate) const IGNORED: &str = "Accepted; has no meaning to Outrigger.";
+
+/// A doc comment as text: its lines joined, its paragraphs kept apart.
+pub(crate) fn paragraphs(doc: &str) -> String {
+    let lines: Vec<&str> = doc.lines().map(str::trim).collect();
+    let paragraphs = lines.split(|line| line.is_empty()).filter(|lines| !lines.is_empty());
+    paragraphs.map(|lines| lines.join(" ")).collect::<Vec<_>>().join("\n\n")
+}
+
+/// A value that holds where a field is missing, as a person would write it.
+pub(crate) trait BuiltIn {
+    /// The value in a policy file.
+    fn shown(self) -> Json;
+}
+
+impl BuiltIn for u32 {
+    fn shown(self) -> Json {
+        self.into()
+    }
+}
+
+impl BuiltIn for f64 {
+    fn shown(self) -> Json {
+        // `20`, not `20.0`.
+        if self.fract() == 0.0 { (self as i64).into() } else { self.into() }
+    }
+}
+
+impl BuiltIn for bool {
+    fn shown(self) -> Json {
+        self.into()
+    }
+}
+
+impl BuiltIn for &str {
+    fn shown(self) -> Json {
+        self.into()
+    }
+}
+
+impl BuiltIn for Duration {
+    fn shown(self) -> Json {
+        duration::shown(self).into()
+    }
+}
+
+impl<const N: usize> BuiltIn for [&str; N] {
+    fn shown(self) -> Json {
+        self.to_vec().into()
+    }
+}
+
+impl<T: BuiltIn> BuiltIn for Option<T> {
+    fn shown(self) -> Json {
+        self.map_or(Json::Null, BuiltIn::shown)
+    }
+}
+
 /// The JSON Schema of an object in the making.
 pub(crate) struct ObjectSchema {
     description: String,
@@ -87,15 +148,21 @@ pub(crate) struct ObjectSchema {
 impl ObjectSchema {
     /// With the words of a doc comment.
     pub(crate) fn new(description: &str) -> Self {
-        let description = description.trim().to_owned();
+        let description = paragraphs(description);
         Self { description, properties: Map::new(), required: Vec::new(), exactly_one: None }
     }
 
     /// Adds a field; it is required unless its type knows what a missing one means.
     pub(crate) fn field<T: FromNode>(&mut self, generator: &mut SchemaGenerator, key: &str, doc: &str) {
         let mut schema = T::json_schema(generator);
-        if !doc.trim().is_empty() {
-            schema.insert("description".to_owned(), doc.trim().into());
+        let mut text = paragraphs(doc);
+        // An object that stands here itself says what it is after what the field says of it.
+        let of_object = schema.get("description").filter(|_| schema.get("properties").is_some());
+        if let Some(of_object) = of_object.and_then(Json::as_str).filter(|of_object| *of_object != text) {
+            text = format!("{text}\n\n{of_object}");
+        }
+        if !text.is_empty() {
+            schema.insert("description".to_owned(), text.into());
         }
         self.properties.insert(key.to_owned(), schema.into());
         if T::absent().is_none() {
@@ -103,10 +170,17 @@ impl ObjectSchema {
         }
     }
 
+    /// Says what holds where a field is missing.
+    pub(crate) fn built_in(&mut self, key: &str, value: impl BuiltIn) {
+        if let Some(Json::Object(field)) = self.properties.get_mut(key) {
+            field.insert("default".to_owned(), value.shown());
+        }
+    }
+
     /// Adds a field that is read and has no meaning here.
     pub(crate) fn ignored<T: JsonSchema>(&mut self, generator: &mut SchemaGenerator, key: &str) {
         let mut schema = Option::<T>::json_schema(generator);
-        schema.insert("description".to_owned(), "Accepted; has no meaning to Outrigger.".into());
+        schema.insert("description".to_owned(), IGNORED.into());
         self.properties.insert(key.to_owned(), schema.into());
     }
 

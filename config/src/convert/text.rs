@@ -116,7 +116,7 @@ impl Label {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 63})
+        json_schema!({"title": "name of one label, such as `cart`", "type": "string", "minLength": 1, "maxLength": 63})
     }
 }
 
@@ -134,7 +134,7 @@ impl Subdomain {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 253})
+        json_schema!({"title": "name, such as `cart` or `cart.v2`", "type": "string", "minLength": 1, "maxLength": 253})
     }
 }
 
@@ -161,7 +161,7 @@ impl Host {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1})
+        json_schema!({"title": "host name, such as `reviews.internal`", "type": "string", "minLength": 1})
     }
 }
 
@@ -188,7 +188,7 @@ impl SocketAddress {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "description": "An IP address and a port, such as `127.0.0.1:8080`."})
+        json_schema!({"title": "IP address and port, such as `127.0.0.1:8080`", "type": "string"})
     }
 }
 
@@ -208,7 +208,7 @@ impl Ip {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "description": "An IP address."})
+        json_schema!({"title": "IP address", "type": "string"})
     }
 }
 
@@ -228,7 +228,7 @@ impl Cidr {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "description": "A network, such as `10.0.0.0/8`."})
+        json_schema!({"title": "network, such as `10.0.0.0/8`", "type": "string"})
     }
 }
 
@@ -258,7 +258,7 @@ impl DnsTarget {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "description": "A host name and a port, such as `reviews.internal:8080`."})
+        json_schema!({"title": "host name and port, such as `reviews.internal:8080`", "type": "string"})
     }
 }
 
@@ -282,7 +282,7 @@ impl HeaderName {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 256})
+        json_schema!({"title": "header name", "type": "string", "minLength": 1, "maxLength": 256})
     }
 }
 
@@ -301,7 +301,7 @@ impl HeaderValue {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "maxLength": 4096})
+        json_schema!({"title": "header value", "type": "string", "maxLength": 4096})
     }
 }
 
@@ -324,7 +324,7 @@ impl Timestamp {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string", "format": "date-time"})
+        json_schema!({"title": "time, such as `2026-01-31T12:00:00Z`", "type": "string", "format": "date-time"})
     }
 }
 

@@ -277,6 +277,13 @@ fn nullable(schema: Schema) -> Schema {
     json_schema!({"anyOf": [Json::from(schema), {"type": "null"}]})
 }
 
+fn or_off(schema: Schema) -> Schema {
+    json_schema!({"anyOf": [Json::from(schema), {"type": "null", "description": OFF}]})
+}
+
+/// What the schema says of a null that switches off; other nulls are as good as a missing field.
+pub(crate) const OFF: &str = "Off.";
+
 macro_rules! inline_schema {
     ($( [$($generics:tt)*] $type:ty: $generator:pat => $schema:expr; )*) => { $(
         impl<$($generics)*> JsonSchema for $type {
@@ -298,7 +305,7 @@ macro_rules! inline_schema {
 inline_schema! {
     [T: JsonSchema] Spanned<T>: generator => T::json_schema(generator);
     [T: JsonSchema] Strict<T>: generator => T::json_schema(generator);
-    [T: JsonSchema] Setting<T>: generator => nullable(T::json_schema(generator));
+    [T: JsonSchema] Setting<T>: generator => or_off(T::json_schema(generator));
     [T: JsonSchema, const MAX: usize] List<T, MAX>: generator => list_schema(&T::json_schema(generator), MAX);
     [] Any: _ => json_schema!(true);
     [] Flag: _ => json_schema!({"type": "boolean"});

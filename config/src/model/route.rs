@@ -167,6 +167,11 @@ pub struct Redirect {
     pub status: u16,
 }
 
+impl Redirect {
+    /// The status where none is written.
+    pub const STATUS: u32 = 302;
+}
+
 /// What changes in a request's target on its way to a backend.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Rewrite {

@@ -13,6 +13,13 @@ pub struct TrafficSettings {
     pub load_balancer: LoadBalancer,
 }
 
+impl Default for TrafficSettings {
+    fn default() -> Self {
+        let (timeouts, retry) = (Timeouts::default(), Retry::default());
+        Self { timeouts, retry, load_balancer: LoadBalancer::LeastRequest }
+    }
+}
+
 /// Time limits; `None` is off.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Timeouts {
@@ -28,6 +35,18 @@ pub struct Timeouts {
     pub stream_idle_set: bool,
 }
 
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            request: None,
+            attempt: None,
+            connect: Some(Duration::from_secs(1)),
+            stream_idle: Some(Duration::from_secs(300)),
+            stream_idle_set: false,
+        }
+    }
+}
+
 /// When a failed attempt is repeated; the retry law stands above it.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Retry {
@@ -41,6 +60,26 @@ pub struct Retry {
     pub budget: RetryBudget,
     /// Any method may be repeated.
     pub idempotent: bool,
+}
+
+impl Default for Retry {
+    /// No repeats; what counts where a policy asks for some and says no more.
+    fn default() -> Self {
+        Self {
+            attempts: 0,
+            on: RetryOn {
+                connect_failure: true,
+                refused_stream: true,
+                reset: true,
+                gateway_error: true,
+                grpc_codes: vec![14],
+                ..RetryOn::default()
+            },
+            backoff: Backoff::default(),
+            budget: RetryBudget::default(),
+            idempotent: false,
+        }
+    }
 }
 
 /// The conditions of `retry.on`.
@@ -73,6 +112,13 @@ pub struct Backoff {
     pub max: Duration,
 }
 
+impl Default for Backoff {
+    fn default() -> Self {
+        let millis = Duration::from_millis;
+        Self { least: Duration::ZERO, base: millis(25), max: millis(250) }
+    }
+}
+
 /// Retries may be at most `percent` of the requests of the last `ttl`, plus `min_per_second`.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct RetryBudget {
@@ -82,6 +128,12 @@ pub struct RetryBudget {
     pub min_per_second: u32,
     /// 10 s by default; 1 s to 60 s.
     pub ttl: Duration,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self { percent: 20.0, min_per_second: 10, ttl: Duration::from_secs(10) }
+    }
 }
 
 /// How an endpoint is chosen.

@@ -5,6 +5,8 @@ use crate::convert::{Any, Flag, List, Port, Spanned, Text, TextMap, choice, obje
 
 object! {
     /// Endpoints of the Service that the label `kubernetes.io/service-name` names.
+    ///
+    /// A Service may have several slices; their endpoints are joined. A slice of a Service that is not there has no effect.
     pub(crate) struct EndpointSlice {
         /// Name, namespace and the label that binds it to its Service.
         metadata("metadata"): Metadata,
@@ -33,11 +35,11 @@ choice! {
 object! {
     /// An endpoint of a slice.
     pub(crate) struct SliceEndpoint {
-        /// Its addresses, which are interchangeable: the first is used.
+        /// Its addresses, of the slice's `addressType`. They are interchangeable: the first is used.
         addresses("addresses"): List<Spanned<Text>>,
         /// Whether it takes requests.
         conditions("conditions"): Option<Conditions>,
-        /// The zone it stands in.
+        /// The zone it stands in. Shown; it does not change where requests go.
         zone("zone"): Option<Text>,
     }
     ignored {
@@ -52,8 +54,8 @@ object! {
 object! {
     /// Whether an endpoint takes requests.
     pub(crate) struct Conditions {
-        /// It does, unless this is false.
-        ready("ready"): Option<Flag>,
+        /// Whether it does; one that does not is no endpoint.
+        ready("ready"): Option<Flag> = true,
     }
     ignored { "serving": Flag, "terminating": Flag, }
 }
@@ -81,12 +83,12 @@ object! {
 object! {
     /// A port of every endpoint of a slice.
     pub(crate) struct SlicePort {
-        /// The name of the Service's port; empty for its only one.
+        /// The name of the Service's port that it stands behind; empty for its only one.
         name("name"): Option<Text>,
         /// The number that the endpoints listen on.
         port("port"): Option<Port>,
-        /// TCP unless set.
-        transport("protocol"): Option<Transport>,
+        /// The transport; as the Service's port has it.
+        transport("protocol"): Option<Transport> = Transport::Tcp.word(),
     }
     ignored { "appProtocol": Text, }
 }

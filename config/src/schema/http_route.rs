@@ -8,12 +8,18 @@ use crate::{
         object,
     },
     duration::GepDuration,
+    model::Redirect,
 };
 
 object! {
-    /// Routes requests to the Services that it names as its parents.
+    /// Routes requests to the Services that it names as its parents: by path, headers, query and method to backends by
+    /// weight, with changes to header and target on the way.
+    ///
+    /// Once a route is attached to a Service port, a request there that no rule matches is answered 404 `no_route`. A
+    /// backend is another Service's endpoints; the routes of that Service do not apply again.
     pub(crate) struct HTTPRoute {
-        /// Name and namespace. In the Service's own namespace it serves every caller, elsewhere callers from there.
+        /// Name and namespace. In the Service's own namespace it serves every caller; in another one it serves callers from
+        /// there, and replaces the former for them.
         metadata("metadata"): Metadata,
         /// The route.
         spec("spec"): HTTPRouteSpec,
@@ -26,9 +32,9 @@ object! {
     pub(crate) struct HTTPRouteSpec {
         /// The Services whose requests it routes.
         parent_refs("parentRefs"): List<ParentRef, 32>,
-        /// Ignored for Services, as the Gateway API has it.
+        /// Ignored for Services, as the Gateway API has it (OR152).
         hostnames("hostnames"): List<Spanned<Text>, 16>,
-        /// The rules. Without any, every request matches and nothing answers it.
+        /// The rules. Without any, every request matches and is answered 500 `no_backend`.
         rules("rules"): List<Rule, 16>,
     }
     ignored { "useDefaultGateways": Text, }
@@ -37,17 +43,17 @@ object! {
 object! {
     /// What happens to requests that one of the matches describes.
     pub(crate) struct Rule {
-        /// The name, by which policies refer to it.
+        /// The name, by which policies (`sectionName`), logs and metrics refer to it; its number from 0 unless set.
         name("name"): Option<Spanned<Subdomain>>,
-        /// ORed; none is the path prefix `/`.
+        /// ORed; none is the path prefix `/`. Of all matches of all rules on the port the most specific that holds is taken.
         matches("matches"): List<Match, 64>,
-        /// Changes to the request and its answer.
+        /// Changes to the request and its answer, in the order in which they stand.
         filters("filters"): List<Filter, 16>,
-        /// Where requests go, by weight.
+        /// Where requests go, by weight. None, or all weights 0: 500 `no_backend`.
         backend_refs("backendRefs"): List<BackendRef, 16>,
-        /// Time limits.
+        /// Time limits, over those of any TrafficPolicy.
         timeouts("timeouts"): Option<RouteTimeouts>,
-        /// When a failed attempt is repeated.
+        /// When a failed attempt is repeated, over what any TrafficPolicy says.
         retry("retry"): Option<RouteRetry>,
     }
 }
@@ -55,24 +61,26 @@ object! {
 object! {
     /// Conditions that hold together.
     pub(crate) struct Match {
-        /// Condition on the path; the prefix `/` unless set.
+        /// Condition on the path; unless set, every path.
         path("path"): Option<PathRule>,
-        /// Conditions on headers.
+        /// Conditions on headers; all must hold. Of two on one header only the first counts (OR152).
         headers("headers"): List<HeaderRule, 16>,
-        /// Conditions on query parameters.
+        /// Conditions on query parameters; all must hold. Of two on one parameter only the first counts (OR152).
         query("queryParams"): List<QueryRule, 16>,
-        /// Condition on the method.
+        /// Condition on the method; unless set, every method.
         method("method"): Option<Method>,
     }
 }
 
 object! {
-    /// A condition on the path.
+    /// A condition on the path, as it is after dots, doubled slashes and escapes of plain characters are resolved. The
+    /// query is no part of it.
     pub(crate) struct PathRule {
-        /// How the value is compared; PathPrefix unless set.
-        kind("type"): Option<PathType>,
-        /// The path, or regular expression; `/` unless set.
-        value("value"): Option<Spanned<Text>>,
+        /// How the value is compared.
+        kind("type"): Option<PathType> = PathType::PathPrefix.word(),
+        /// The path, or regular expression. A path begins with `/` and is canonical (OR124); an expression must compile
+        /// within 1 MiB (OR122).
+        value("value"): Option<Spanned<Text>> = "/",
     }
 }
 
@@ -81,30 +89,31 @@ choice! {
     pub(crate) enum PathType {
         /// The whole path.
         Exact = "Exact",
-        /// Whole segments from the beginning.
+        /// Whole segments from the beginning: `/api` holds for `/api` and `/api/x`, not for `/apis`. A slash at the end of the
+        /// value means nothing.
         PathPrefix = "PathPrefix",
-        /// A regular expression for the whole path.
+        /// A regular expression for the whole path, in the syntax of the Rust crate `regex` (RE2-like, linear time).
         RegularExpression = "RegularExpression",
     }
 }
 
 object! {
-    /// A condition on a header.
+    /// A condition on a header. Where the header is repeated, its values are joined with `,` first.
     pub(crate) struct HeaderRule {
-        /// How the value is compared; Exact unless set.
-        kind("type"): Option<ValueType>,
+        /// How the value is compared.
+        kind("type"): Option<ValueType> = ValueType::Exact.word(),
         /// The header; letter case does not count.
         name("name"): Spanned<HeaderName>,
-        /// The value, or regular expression.
+        /// The value, or regular expression; letter case counts.
         value("value"): Spanned<Text>,
     }
 }
 
 object! {
-    /// A condition on a query parameter.
+    /// A condition on a query parameter, after percent-decoding. Where it is repeated, the first one counts.
     pub(crate) struct QueryRule {
-        /// How the value is compared; Exact unless set.
-        kind("type"): Option<ValueType>,
+        /// How the value is compared.
+        kind("type"): Option<ValueType> = ValueType::Exact.word(),
         /// The parameter; letter case counts.
         name("name"): Spanned<Text>,
         /// The value, or regular expression.
@@ -149,7 +158,7 @@ choice! {
 object! {
     /// A change to the request or its answer.
     pub(crate) struct Filter {
-        /// Which of the other fields is meant.
+        /// Which of the other fields is meant; that one must be there and no other (OR112, OR126).
         kind("type"): Spanned<FilterType>,
         /// Changes request headers.
         request_header_modifier("requestHeaderModifier"): Option<HeaderModifier>,
@@ -177,11 +186,12 @@ choice! {
 }
 
 object! {
-    /// Header changes: set, then add, then remove.
+    /// Header changes: set, then add, then remove. Headers that frame or route a request, such as Host, and those of the
+    /// mesh cannot be changed (OR123).
     pub(crate) struct HeaderModifier {
         /// Replaces all values.
         set("set"): List<HeaderPair, 16>,
-        /// Appends a value.
+        /// Appends a value to those that are there, joined with `,`; `set-cookie` gets a field of its own.
         add("add"): List<HeaderPair, 16>,
         /// Removes all values.
         remove("remove"): List<Spanned<HeaderName>, 16>,
@@ -201,19 +211,19 @@ object! {
 object! {
     /// Where a share of the requests goes.
     pub(crate) struct BackendRef {
-        /// `""` for a Service, which is the default; `outrigger.dev` for a MeshService.
-        group("group"): Option<Text>,
-        /// `Service`, which is the default, or `MeshService`.
-        kind("kind"): Option<Text>,
-        /// Its name.
+        /// `""` for a Service; `outrigger.dev` for a MeshService.
+        group("group"): Option<Text> = "",
+        /// `Service`, which may be a MeshService of that name, or `MeshService`.
+        kind("kind"): Option<Text> = "Service",
+        /// Its name. One that does not exist is a warning (OR143), and its share is answered 500 `no_backend`.
         name("name"): Spanned<Subdomain>,
         /// Its namespace; the route's unless set.
         namespace("namespace"): Option<Label>,
-        /// Its port; a MeshService with one port may go without.
+        /// Its port; a Service with one port may go without.
         port("port"): Option<Spanned<Port>>,
-        /// Its share relative to the others; 1 unless set.
-        weight("weight"): Option<Spanned<Bounded<0, 1_000_000>>>,
-        /// Changes for this share alone.
+        /// Its share relative to the others; 0 gets nothing. A retry keeps the backend that the request drew.
+        weight("weight"): Option<Spanned<Bounded<0, 1_000_000>>> = 1,
+        /// Changes for this share alone, after those of the rule; no redirect (OR151).
         filters("filters"): List<Filter, 16>,
     }
 }
@@ -221,9 +231,11 @@ object! {
 object! {
     /// Time limits of a rule; `0s` is off.
     pub(crate) struct RouteTimeouts {
-        /// For the whole request.
+        /// For the whole request, from its complete head to the last byte of the answer. When it passes: 504
+        /// `request_timeout`, or a reset if the answer has begun.
         request("request"): Option<Spanned<GepDuration>>,
-        /// For one attempt, until the head of its answer.
+        /// For one attempt, until the head of its answer; not longer than `request` (OR146). When it passes: a failed
+        /// attempt, which may be repeated, else 504 `attempt_timeout`.
         backend_request("backendRequest"): Option<Spanned<GepDuration>>,
     }
 }
@@ -235,9 +247,9 @@ object! {
         /// The statuses that are repeated; those of the TrafficPolicy unless set. A time limit of an attempt counts as
         /// 504.
         codes("codes"): List<Spanned<Bounded<400, 599>>, 16>,
-        /// Repeats after the first try; those of the TrafficPolicy unless set, else 1.
+        /// Repeats after the first try; those of a TrafficPolicy unless set, and 1 where none says how many.
         attempts("attempts"): Option<Spanned<Bounded<0, 20>>>,
-        /// The least pause before a repeat.
+        /// The least pause before a repeat, another endpoint or not; up to as much again is added at random.
         backoff("backoff"): Option<Spanned<GepDuration>>,
     }
 }
@@ -253,8 +265,8 @@ object! {
         path("path"): Option<PathModifier>,
         /// The port of the location; the scheme's own where a scheme is written. A scheme's own port is not shown.
         port("port"): Option<Spanned<Port>>,
-        /// 301, 302, 303, 307 or 308; 302 unless set.
-        status_code("statusCode"): Option<Spanned<Bounded<301, 308>>>,
+        /// 301, 302, 303, 307 or 308.
+        status_code("statusCode"): Option<Spanned<Bounded<301, 308>>> = Redirect::STATUS,
     }
 }
 
@@ -271,7 +283,7 @@ choice! {
 object! {
     /// Changes host and path of the request on its way to the backend.
     pub(crate) struct UrlRewrite {
-        /// The new host.
+        /// The new host, which the backend sees as Host or `:authority`.
         hostname("hostname"): Option<Spanned<Host>>,
         /// The new path. The query stays.
         path("path"): Option<PathModifier>,
@@ -285,7 +297,8 @@ object! {
         kind("type"): Spanned<PathModifierType>,
         /// The new path.
         full("replaceFullPath"): Option<Spanned<Text>>,
-        /// What stands in the place of the prefix that the rule's only match names.
+        /// What stands in the place of the prefix that the rule's only match names; refused unless the rule has exactly one
+        /// match, of type PathPrefix (OR126).
         prefix("replacePrefixMatch"): Option<Spanned<Text>>,
     }
 }

@@ -4,11 +4,14 @@ use super::{Metadata, TrafficBody};
 use crate::{
     convert::{Any, Bounded, Setting, Spanned, Strict, choice, object},
     duration::GepDuration,
+    model::Limits,
     spiffe::TrustDomain,
 };
 
 object! {
     /// Settings for every proxy; one object for all.
+    ///
+    /// Without one every setting has its built-in value. A second Mesh object is an error (OR140).
     pub(crate) struct Mesh {
         /// Its name.
         metadata("metadata"): Metadata,
@@ -21,13 +24,13 @@ object! {
 object! {
     /// The settings.
     pub(crate) struct MeshSpec {
-        /// The trust domain of all identities; `cluster.local` unless set.
-        trust_domain("trustDomain"): Strict<TrustDomain>,
+        /// The trust domain of all identities: lower-case letters, digits, `.`, `-`, `_`.
+        trust_domain("trustDomain"): Strict<TrustDomain> = TrustDomain::BUILT_IN,
         /// Destinations that no Service names.
         egress("egress"): Option<EgressBody>,
         /// Resource limits of each proxy.
         limits("limits"): Option<LimitsBody>,
-        /// A TrafficPolicy body for everything.
+        /// A TrafficPolicy body for everything: what holds where no TrafficPolicy says otherwise.
         defaults("defaults"): Option<TrafficBody>,
         /// What is reported.
         telemetry("telemetry"): Option<Telemetry>,
@@ -52,7 +55,8 @@ choice! {
 object! {
     /// Destinations that no Service names.
     pub(crate) struct EgressBody {
-        /// What happens to requests for them. Unless set: Allow, and Deny for those in HTTP-proxy form (absolute URI).
+        /// What happens to requests for them. Unless set: Allow, and Deny for those in HTTP-proxy form (absolute URI); what
+        /// is set holds for both.
         mode("mode"): Strict<EgressMode>,
     }
 }
@@ -64,41 +68,45 @@ choice! {
         Allow = "Allow",
         /// As Allow, with a log line each.
         Log = "Log",
-        /// They are answered 404.
+        /// They are answered 404 `no_service`.
         Deny = "Deny",
     }
 }
 
 object! {
-    /// Resource limits of each proxy.
+    /// Resource limits of each proxy. They hold for every listener, before any route is looked at.
     pub(crate) struct LimitsBody {
-        /// Bytes of a request head; 61440 unless set. More is answered 431.
-        header_bytes("headerBytes"): Strict<Bounded<1024, 1_048_576>>,
-        /// Fields of a request head; 100 unless set. More is answered 431.
-        header_count("headerCount"): Strict<Bounded<1, 1000>>,
-        /// Bytes of a URI; 16384 unless set. More is answered 414.
-        uri_bytes("uriBytes"): Strict<Bounded<256, 1_048_576>>,
-        /// Bytes of trailers; 16384 unless set.
-        trailer_bytes("trailerBytes"): Strict<Bounded<256, 1_048_576>>,
-        /// For a whole request head; 10s unless set.
-        header_timeout("headerTimeout"): Strict<Spanned<GepDuration>>,
-        /// Open HTTP/2 streams of one caller's connection; 250 unless set.
-        max_concurrent_streams("maxConcurrentStreams"): Strict<Bounded<1, 100_000>>,
-        /// A caller's connection without a request is closed after this; 1h unless set.
-        connection_idle("connectionIdle"): Strict<Spanned<GepDuration>>,
-        /// An idle HTTP/1 connection to an endpoint is kept this long at most; 3s unless set.
-        pool_idle("poolIdle"): Strict<Spanned<GepDuration>>,
-        /// Open connections of callers; the smaller of 50000 and half the file limit unless set.
+        /// Bytes of a request head, names and values together. More is answered 431 `header_too_large`.
+        header_bytes("headerBytes"): Strict<Bounded<1024, 1_048_576>> = Limits::default().header_bytes,
+        /// Fields of a request head. More is answered 431 `header_too_large`.
+        header_count("headerCount"): Strict<Bounded<1, 1000>> = Limits::default().header_count,
+        /// Bytes of a request URI. More is answered 414 `uri_too_long`.
+        uri_bytes("uriBytes"): Strict<Bounded<256, 1_048_576>> = Limits::default().uri_bytes,
+        /// Bytes of trailers, either way. With more the stream is reset.
+        trailer_bytes("trailerBytes"): Strict<Bounded<256, 1_048_576>> = Limits::default().trailer_bytes,
+        /// From the first byte of a request head to its end, and from the accepted connection to its first complete
+        /// head. When it passes the connection is closed. Not 0.
+        header_timeout("headerTimeout"): Strict<Spanned<GepDuration>> = Limits::default().header_timeout,
+        /// Open HTTP/2 streams of one caller's connection; further ones are refused, and may be sent again.
+        max_concurrent_streams("maxConcurrentStreams"): Strict<Bounded<1, 100_000>> = Limits::default().max_concurrent_streams,
+        /// A caller's connection without an open request is closed after this. Not 0.
+        connection_idle("connectionIdle"): Strict<Spanned<GepDuration>> = Limits::default().connection_idle,
+        /// An idle HTTP/1 connection to an endpoint is kept this long at most; shorter where the endpoint says so
+        /// (`Keep-Alive`), or was seen to close earlier.
+        pool_idle("poolIdle"): Strict<Spanned<GepDuration>> = Limits::default().pool_idle,
+        /// Open connections of callers, all listeners together. A further one is closed at once and counted. Unless set:
+        /// 50000, or half the limit on open files if that is less; never more than that half.
         max_connections("maxConnections"): Strict<Bounded<1, 10_000_000>>,
-        /// Bytes of a request body that are kept for a repeat; 65536 unless set.
-        replay_bytes("replayBytes"): Strict<Bounded<0, 16_777_216>>,
+        /// Bytes of a request body that are kept for a repeat. A longer body is passed on and its request cannot be
+        /// repeated once more than this was sent; 0 keeps nothing.
+        replay_bytes("replayBytes"): Strict<Bounded<0, 16_777_216>> = Limits::default().replay_bytes,
     }
 }
 
 object! {
     /// What is reported.
     pub(crate) struct Telemetry {
-        /// One line per request on standard output; none unless set.
+        /// One line per request on standard output; none unless set, and none with null.
         access_log("accessLog"): Setting<AccessLogBody>,
     }
 }
@@ -106,8 +114,8 @@ object! {
 object! {
     /// The access log.
     pub(crate) struct AccessLogBody {
-        /// The form of a line; json unless set.
-        format("format"): Strict<AccessLogFormat>,
+        /// The form of a line.
+        format("format"): Strict<AccessLogFormat> = AccessLogFormat::Json.word(),
     }
 }
 

@@ -2,16 +2,22 @@
 
 use crate::convert::{Any, Label, List, Spanned, Subdomain, Text, TextMap, Timestamp, object};
 
+impl Metadata {
+    /// The namespace of objects that name none.
+    pub(crate) const NAMESPACE: &str = "default";
+}
+
 object! {
     /// The object's name and what else Kubernetes keeps about it.
     pub(crate) struct Metadata {
         /// The name, unique among the objects of the kind in the namespace.
         name("name"): Spanned<Subdomain>,
-        /// The namespace; `default` unless set.
-        namespace("namespace"): Option<Spanned<Label>>,
+        /// The namespace.
+        namespace("namespace"): Option<Spanned<Label>> = Metadata::NAMESPACE,
         /// Labels. An EndpointSlice names its Service with `kubernetes.io/service-name`.
         labels("labels"): TextMap,
-        /// When the object was made; the older of two contenders wins.
+        /// When the object was made; the older of two contenders wins, and one without a time is younger than all that
+        /// have one. Among equals the order is that of namespace and name.
         created("creationTimestamp"): Option<Timestamp>,
     }
     ignored {

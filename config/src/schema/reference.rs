@@ -9,25 +9,26 @@ object! {
         name("name"): Spanned<Label>,
         /// Its namespace; the referring object's unless set.
         namespace("namespace"): Option<Label>,
-        /// The Service's port.
+        /// The Service's port, by number.
         port("port"): Spanned<Port>,
     }
 }
 
 object! {
-    /// What a route attaches to.
+    /// What a route attaches to. A parent of another kind is skipped with a note (OR119): routes of a Gateway are no
+    /// concern of a sidecar.
     pub(crate) struct ParentRef {
-        /// `""` for a Service, `outrigger.dev` for a MeshService.
-        group("group"): Option<Text>,
-        /// `Service` or `MeshService`; routes of a Gateway are no concern of a sidecar.
-        kind("kind"): Option<Text>,
+        /// `""` for a Service, which must be written, `outrigger.dev` for a MeshService.
+        group("group"): Option<Text> = "gateway.networking.k8s.io",
+        /// `Service` or `MeshService`. A Service may be a MeshService of that name.
+        kind("kind"): Option<Text> = "Gateway",
         /// Its namespace; the route's unless set.
         namespace("namespace"): Option<Label>,
         /// Its name.
         name("name"): Spanned<Subdomain>,
-        /// The name of one port of the Service.
+        /// The name of one port of the Service; all ports unless set.
         section_name("sectionName"): Option<Spanned<Subdomain>>,
-        /// One port of the Service; all of them unless set.
+        /// The number of one port of the Service; all ports unless set.
         port("port"): Option<Spanned<Port>>,
     }
 }
@@ -45,13 +46,13 @@ choice! {
 object! {
     /// What a policy holds for. It stands in the policy's own namespace.
     pub(crate) struct TargetRef {
-        /// The API group of the kind; may be left out.
+        /// The API group of the kind; that of `kind` unless set.
         group("group"): Option<Spanned<Text>>,
         /// The kind.
         kind("kind"): Spanned<TargetKind>,
         /// The name.
         name("name"): Spanned<Subdomain>,
-        /// The name of one rule of the route.
+        /// The name of one rule of the route; the whole route unless set.
         section_name("sectionName"): Option<Spanned<Text>>,
     }
 }

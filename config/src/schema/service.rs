@@ -16,8 +16,12 @@ use crate::{
 
 object! {
     /// A Kubernetes Service: a destination whose endpoints stand in EndpointSlices.
+    ///
+    /// As a cluster has it: `kubectl get service,endpointslice -o yaml` is a policy file. Callers reach it by its cluster
+    /// IP, and as `name` (from its own namespace), `name.namespace`, `name.namespace.svc` and
+    /// `name.namespace.svc.cluster.local`.
     pub(crate) struct Service {
-        /// Name and namespace.
+        /// Name and namespace. The name has no dots (OR120).
         metadata("metadata"): Metadata,
         /// The Service.
         spec("spec"): ServiceSpec,
@@ -28,15 +32,16 @@ object! {
 object! {
     /// The Service.
     pub(crate) struct ServiceSpec {
-        /// The kind of Service; ExternalName has DNS endpoints and can be no parent of routes.
+        /// The kind of Service; unless set, ClusterIP. No route can attach to an ExternalName or a headless Service
+        /// (OR142).
         kind("type"): Option<ServiceType>,
-        /// Its ports.
+        /// Its ports; those that are not TCP are left alone.
         ports("ports"): List<ServicePortBody>,
         /// The cluster IP, or `None` for a headless Service.
         cluster_ip("clusterIP"): Option<ClusterIp>,
         /// All cluster IPs.
         cluster_ips("clusterIPs"): List<ClusterIp>,
-        /// The host that an ExternalName Service stands for.
+        /// The host that an ExternalName Service stands for: resolved, and each address is an endpoint.
         external_name("externalName"): Option<Spanned<Host>>,
     }
     ignored {
@@ -79,9 +84,9 @@ object! {
         name("name"): Option<Spanned<Label>>,
         /// The number that callers use.
         port("port"): Spanned<Port>,
-        /// TCP unless set; UDP and SCTP ports are left alone.
-        transport("protocol"): Option<Transport>,
-        /// What the endpoints speak; HTTP/1.1 unless set.
+        /// The transport; UDP and SCTP ports are left alone.
+        transport("protocol"): Option<Transport> = Transport::Tcp.word(),
+        /// What the endpoints speak; unless set, HTTP/1.1.
         app_protocol("appProtocol"): Option<WireProtocol>,
     }
     ignored {
@@ -160,7 +165,7 @@ impl ClusterIp {
     }
 
     fn schema() -> Schema {
-        json_schema!({"type": "string"})
+        json_schema!({"title": "IP address, or the word `None`", "type": "string"})
     }
 }
 

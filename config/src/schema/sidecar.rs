@@ -4,9 +4,13 @@ use super::{Metadata, ServiceRef};
 use crate::convert::{Any, Flag, List, SocketAddress, Spanned, Strict, Subdomain, choice, object};
 
 object! {
-    /// One proxy for local use: its listeners, the app behind it, its identity.
+    /// One proxy for local use: its listeners and the app behind it.
+    ///
+    /// `outrigger proxy -f FILE` becomes the Sidecar of the file; where files hold several, `--sidecar NAMESPACE/NAME`
+    /// chooses. All other objects of the files are the mesh as that proxy sees it.
     pub(crate) struct Sidecar {
-        /// Name and namespace. The namespace is that of the caller for everything the app asks for.
+        /// Name and namespace. The namespace is that of the caller for everything the app asks for: short names of
+        /// Services, and which routes hold.
         metadata("metadata"): Metadata,
         /// What the proxy does.
         spec("spec"): SidecarSpec,
@@ -14,16 +18,21 @@ object! {
     ignored { "apiVersion": Any, "kind": Any, "status": Any, }
 }
 
+impl SidecarSpec {
+    /// The service account of an app that names none.
+    pub(crate) const SERVICE_ACCOUNT: &str = "default";
+}
+
 object! {
     /// What the proxy does.
     pub(crate) struct SidecarSpec {
-        /// The service account of the app; `default` unless set.
-        service_account("serviceAccount"): Option<Subdomain>,
-        /// Listeners for requests to the app.
+        /// The service account of the app: the last part of its identity.
+        service_account("serviceAccount"): Option<Subdomain> = SidecarSpec::SERVICE_ACCOUNT,
+        /// Listeners for requests to the app, each with a port of its own (OR149).
         inbound("inbound"): List<Inbound>,
-        /// Listeners for requests of the app.
+        /// Listeners for requests of the app, each with a port of its own (OR149).
         outbound("outbound"): List<Outbound>,
-        /// The admin API.
+        /// The admin API; `127.0.0.1:15000` unless set.
         admin("admin"): Option<Admin>,
     }
 }
@@ -31,13 +40,16 @@ object! {
 object! {
     /// A listener in front of the app.
     pub(crate) struct Inbound {
-        /// Where to listen; port 0 is any free port.
+        /// Where to listen; port 0 is any free port. A port that is taken ends the start, or keeps a reload from being
+        /// taken up.
         bind("bind"): Spanned<SocketAddress>,
-        /// Where the app listens.
+        /// Where the app listens; not an address of this Sidecar (OR149). While nothing listens there, requests are
+        /// answered 503 `connect_failed`.
         app("app"): Spanned<SocketAddress>,
-        /// What the app speaks; `auto`, whatever the caller speaks, unless set.
-        protocol("protocol"): Strict<InboundProtocolWord>,
-        /// The Service that this port serves, whose policy then holds here too.
+        /// What the app speaks. Callers may speak HTTP/1 or HTTP/2 in any case.
+        protocol("protocol"): Strict<InboundProtocolWord> = InboundProtocolWord::Auto.word(),
+        /// The Service that this port serves. What of its policy binds at the callee (`timeouts.request`) then holds here,
+        /// and it names the requests in metrics and logs.
         service("service"): Option<ServiceRef>,
     }
 }
@@ -61,17 +73,19 @@ object! {
     pub(crate) struct Outbound {
         /// Where to listen; port 0 is any free port.
         bind("bind"): Spanned<SocketAddress>,
-        /// All requests go to this Service; unless set, the request's authority decides.
+        /// All requests go to this Service, whatever their Host; unless set, the request's authority decides.
         service("service"): Option<ServiceRef>,
-        /// Allows a bind that other machines can reach.
-        allow_remote("allowRemote"): Option<Flag>,
+        /// Allows a bind that other machines can reach. Without it such a bind is refused (OR150): whoever reaches the
+        /// listener calls as this app does.
+        allow_remote("allowRemote"): Option<Flag> = false,
     }
 }
 
 object! {
     /// The admin API.
     pub(crate) struct Admin {
-        /// Where to listen; `127.0.0.1:15000` unless set.
+        /// Where to listen; port 0 is any free port. A bind that other machines can reach is a warning (OR150): the API can
+        /// stop the proxy.
         bind("bind"): Spanned<SocketAddress>,
     }
 }

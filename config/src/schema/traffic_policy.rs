@@ -4,10 +4,16 @@ use super::{Metadata, TargetRef};
 use crate::{
     convert::{Any, Bounded, Flag, List, Percent, Setting, Spanned, Strict, choice, object},
     duration::GepDuration,
+    model::{Backoff, Retry, RetryBudget, Timeouts},
 };
 
 object! {
-    /// How to talk to a Service or along a route. What is more specific wins, field by field.
+    /// How to talk to a Service, or along a route: time limits, repeats, balancing.
+    ///
+    /// It acts in the proxies of the callers; `timeouts.request` of a Service also in the proxy before the service.
+    /// Several policies may reach one request. They are merged field by field, the most specific first: on a rule of a
+    /// route (`sectionName`), on the route, on the Service, then `Mesh.spec.defaults`, then the built-in value. The
+    /// fields that a route rule itself has (`timeouts`, `retry` of an HTTPRoute) come before all of them.
     pub(crate) struct TrafficPolicy {
         /// Name and namespace; the targets stand in the same namespace.
         metadata("metadata"): Metadata,
@@ -20,13 +26,14 @@ object! {
 object! {
     /// The policy.
     pub(crate) struct TrafficPolicySpec {
-        /// What it holds for, at least one.
+        /// What it holds for, at least one. Of two policies for one target the older wins field by field, with a warning
+        /// (OR147).
         target_refs("targetRefs"): List<TargetRef, 16>,
         /// Time limits; null switches all off.
         timeouts("timeouts"): Setting<TimeoutsBody>,
         /// When a failed attempt is repeated; null switches it off.
         retry("retry"): Setting<RetryBody>,
-        /// How an endpoint is chosen; for a Service only.
+        /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
         load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
     }
 }
@@ -44,34 +51,43 @@ object! {
 }
 
 object! {
-    /// Time limits. `0s` and null are off.
+    /// Time limits. `0s` and null are off. A limit inside another one that is longer never expires: refused (OR146).
     pub(crate) struct TimeoutsBody {
-        /// From the complete head of the request to the last byte of the answer. Off unless set.
-        request("request"): Setting<Spanned<GepDuration>>,
-        /// From hand-over of the request to the head of the answer. Off unless set.
-        attempt("attempt"): Setting<Spanned<GepDuration>>,
-        /// To make a connection; 1s unless set.
-        connect("connect"): Setting<Spanned<GepDuration>>,
-        /// Without a byte either way; 5m unless set, and off for gRPC streams and upgrades unless set.
-        stream_idle("streamIdle"): Setting<Spanned<GepDuration>>,
+        /// From the complete head of the request to the last byte of the answer, repeats and pauses included. When it
+        /// passes: 504 `request_timeout`, or a reset if the answer has begun. Of a gRPC call the smaller of this and
+        /// its `grpc-timeout` counts.
+        request("request"): Setting<Spanned<GepDuration>> = Timeouts::default().request,
+        /// From the hand-over of the request to a connection until the head of the answer. When it passes: a failed
+        /// attempt, repeated as a 504 would be, else 504 `attempt_timeout`.
+        attempt("attempt"): Setting<Spanned<GepDuration>> = Timeouts::default().attempt,
+        /// To make a connection. When it passes: a failed attempt that another endpoint may take, else 503
+        /// `connect_timeout`.
+        connect("connect"): Setting<Spanned<GepDuration>> = Timeouts::default().connect,
+        /// Without a byte either way, before or after the head of the answer. When it passes: 504
+        /// `stream_idle_timeout`, or a reset if the answer has begun. The built-in value leaves gRPC streams and upgrades
+        /// alone; one that is written binds them too.
+        stream_idle("streamIdle"): Setting<Spanned<GepDuration>> = Timeouts::default().stream_idle,
     }
 }
 
 object! {
-    /// When a failed attempt is repeated. Nothing here lets a request be done twice that must not be.
+    /// When a failed attempt is repeated. Nothing here lets a request be done twice that must not be: see the retry law.
     pub(crate) struct RetryBody {
-        /// Repeats after the first try; 0 unless set.
-        attempts("attempts"): Setting<Spanned<Bounded<0, 20>>>,
-        /// What is repeated; connect-failure, refused-stream, reset, gateway-error and unavailable unless set.
-        on("on"): List<Spanned<Condition>>,
-        /// The statuses that `retriable-status` means.
+        /// Repeats after the first try. 0 still repeats once what provably never started: a connection that could not be
+        /// made, a stream that was refused.
+        attempts("attempts"): Setting<Spanned<Bounded<0, 20>>> = Retry::default().attempts,
+        /// What is repeated. A list that is written replaces that of less specific policies.
+        on("on"): List<Spanned<Condition>> = Condition::BUILT_IN.map(Condition::word),
+        /// The statuses that `retriable-status` means; without it they have no effect (OR152).
         statuses("statuses"): List<Spanned<Bounded<400, 599>>>,
         /// Pauses between attempts.
         backoff("backoff"): Strict<BackoffBody>,
-        /// What all requests to the Service may spend on repeats.
+        /// What all requests to the Service may spend on repeats. When it is spent, the failure is the answer, and
+        /// `outrigger_retries_denied_total{reason="budget"}` rises.
         budget("budget"): Strict<BudgetBody>,
-        /// Any method may be repeated.
-        idempotent("idempotent"): Strict<Flag>,
+        /// Whether any method may be repeated, POST and gRPC calls too. Without it only GET, HEAD, OPTIONS, PUT, DELETE
+        /// and TRACE are.
+        idempotent("idempotent"): Strict<Flag> = Retry::default().idempotent,
     }
 }
 
@@ -109,46 +125,61 @@ choice! {
     }
 }
 
+impl Condition {
+    /// What is repeated where no policy says so: failures before the service did anything, and answers with which a
+    /// service says to come again.
+    pub(crate) const BUILT_IN: [Self; 5] = [
+        Condition::ConnectFailure,
+        Condition::RefusedStream,
+        Condition::Reset,
+        Condition::GatewayError,
+        Condition::Unavailable,
+    ];
+}
+
 object! {
-    /// Pauses between attempts, with full jitter.
+    /// Pauses between attempts, with full jitter: anything from 0 to `base`, doubled with each repeat up to `max`. A
+    /// `Retry-After` that is longer is honoured, as far as the request's limit allows. Where a connection could not be
+    /// made and another endpoint is left, there is no pause.
     pub(crate) struct BackoffBody {
-        /// The first pause at most; 25ms unless set.
-        base("base"): Strict<Spanned<GepDuration>>,
-        /// Any pause at most; 250ms unless set.
-        max("max"): Strict<Spanned<GepDuration>>,
+        /// The first pause at most.
+        base("base"): Strict<Spanned<GepDuration>> = Backoff::default().base,
+        /// Any pause at most; not shorter than `base` (OR146).
+        max("max"): Strict<Spanned<GepDuration>> = Backoff::default().max,
     }
 }
 
 object! {
-    /// What all requests to a Service may spend on repeats.
+    /// What all requests to a Service may spend on repeats, counted by each proxy for itself. Repeats of what provably
+    /// never started are free.
     pub(crate) struct BudgetBody {
-        /// Of the requests of the last `ttl`; 20 unless set.
-        percent("percent"): Strict<Percent>,
-        /// Always allowed; 10 unless set.
-        min_per_second("minPerSecond"): Strict<Bounded<0, 100_000>>,
-        /// How long a request counts; 10s unless set, 1s to 60s.
-        ttl("ttl"): Strict<Spanned<GepDuration>>,
+        /// Percent of the requests of the last `ttl`; 100 holds nothing back (OR154).
+        percent("percent"): Strict<Percent> = RetryBudget::default().percent,
+        /// Repeats per second that are always allowed, however few requests there are.
+        min_per_second("minPerSecond"): Strict<Bounded<0, 100_000>> = RetryBudget::default().min_per_second,
+        /// How long a request counts; 1s to 60s.
+        ttl("ttl"): Strict<Spanned<GepDuration>> = RetryBudget::default().ttl,
     }
 }
 
 object! {
-    /// How an endpoint is chosen.
+    /// How an endpoint is chosen. A retry prefers an endpoint that was not tried.
     pub(crate) struct LoadBalancerBody {
-        /// The rule; leastRequest unless set.
-        policy("policy"): Strict<Balance>,
+        /// The rule; endpoint weights count in all of them.
+        policy("policy"): Strict<Balance> = Balance::LeastRequest.word(),
     }
 }
 
 choice! {
     /// How an endpoint is chosen.
     pub(crate) enum Balance {
-        /// The one with fewer open requests of two.
+        /// The one of two with fewer open requests for its weight.
         LeastRequest = "leastRequest",
-        /// The one with the lower peak-sensitive latency of two.
+        /// The one of two with the lower latency times open requests; the average jumps up at once and sinks slowly.
         PeakEwma = "peakEwma",
-        /// One after the other.
+        /// One after the other, interleaved by weight.
         RoundRobin = "roundRobin",
-        /// Any.
+        /// Any, by weight.
         Random = "random",
     }
 }
