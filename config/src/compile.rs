@@ -5,6 +5,7 @@
 
 mod destination;
 mod endpoints;
+mod matches;
 mod mesh;
 mod routes;
 mod settings;
@@ -12,7 +13,7 @@ mod targets;
 
 pub(crate) use destination::qualified;
 pub(crate) use endpoints::{SERVICE_NAME, service_of};
-pub(crate) use routes::{headers, path_match, query};
+pub(crate) use matches::{everything, headers, query, target};
 
 use std::sync::Arc;
 

@@ -15,8 +15,8 @@ pub use destination::{
 };
 pub use mesh::{AccessLog, Egress, Limits, MeshConfig};
 pub use route::{
-    Backend, BackendTarget, HeaderMatch, HeaderModifier, PathMatch, PathRewrite, QueryMatch, Redirect,
-    Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, StringMatch,
+    Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, PathMatch, PathRewrite, QueryMatch,
+    Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, StringMatch,
 };
 pub use settings::{Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};

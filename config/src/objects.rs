@@ -7,8 +7,8 @@ use std::collections::HashSet;
 
 use crate::{
     convert::Timestamp,
-    model::ObjectName,
-    schema::{EndpointSlice, HTTPRoute, Mesh, MeshService, Metadata, Service, Sidecar, TrafficPolicy},
+    model::{ObjectName, RouteKind},
+    schema::{EndpointSlice, Mesh, MeshService, Metadata, Route, Service, Sidecar, TrafficPolicy},
     yaml::Span,
 };
 
@@ -53,7 +53,8 @@ pub(crate) struct Objects {
     pub(crate) mesh_services: Vec<Object<MeshService>>,
     pub(crate) services: Vec<Object<Service>>,
     pub(crate) slices: Vec<Object<EndpointSlice>>,
-    pub(crate) routes: Vec<Object<HTTPRoute>>,
+    /// Of all kinds.
+    pub(crate) routes: Vec<Object<Route>>,
     pub(crate) policies: Vec<Object<TrafficPolicy>>,
     pub(crate) meshes: Vec<Object<Mesh>>,
     /// Objects that could not be read: they exist, and nothing else is known of them.
@@ -67,6 +68,11 @@ impl Objects {
     pub(crate) fn sort(&mut self) {
         self.routes.sort_by(|a, b| a.age().cmp(&b.age()));
         self.policies.sort_by(|a, b| a.age().cmp(&b.age()));
+    }
+
+    /// The routes of one kind.
+    pub(crate) fn routes_of(&self, kind: RouteKind) -> impl Iterator<Item = &Object<Route>> {
+        self.routes.iter().filter(move |route| route.body.kind == kind)
     }
 
     /// Whether an object of the kind may exist although it was not read.
@@ -83,7 +89,8 @@ impl Objects {
             ("Mesh", self.meshes.len()),
             ("Service", self.services.len()),
             ("EndpointSlice", self.slices.len()),
-            ("HTTPRoute", self.routes.len()),
+            ("HTTPRoute", self.routes_of(RouteKind::HTTPRoute).count()),
+            ("GRPCRoute", self.routes_of(RouteKind::GRPCRoute).count()),
         ];
         all.into_iter().filter(|(_, count)| *count > 0).collect()
     }

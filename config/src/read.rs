@@ -6,7 +6,7 @@ use crate::{
     diagnostic::{Code, Fault},
     model::ObjectName,
     objects::{Object, Objects},
-    schema::{KNOWN, KindName, Metadata, OURS},
+    schema::{GRPCRoute, HTTPRoute, KNOWN, KindName, Metadata, OURS, Route},
     suggest, unsupported,
     yaml::{Node, Span, Value},
 };
@@ -166,7 +166,8 @@ fn object(kind: &'static str, root: &Node, kind_span: Span, objects: &mut Object
         "MeshService" => add(root, cx, &mut objects.mesh_services, |body| &body.metadata),
         "Service" => add(root, cx, &mut objects.services, |body| &body.metadata),
         "EndpointSlice" => add(root, cx, &mut objects.slices, |body| &body.metadata),
-        "HTTPRoute" => add(root, cx, &mut objects.routes, |body| &body.metadata),
+        "HTTPRoute" => add_route::<HTTPRoute>(root, cx, &mut objects.routes),
+        "GRPCRoute" => add_route::<GRPCRoute>(root, cx, &mut objects.routes),
         "TrafficPolicy" => add(root, cx, &mut objects.policies, |body| &body.metadata),
         "Mesh" => add(root, cx, &mut objects.meshes, |body| &body.metadata),
         _ => None,
@@ -184,5 +185,15 @@ fn add<T: FromNode>(
 ) -> Option<()> {
     let body = T::from_node(root, cx)?;
     objects.push(Object::new(body, metadata));
+    Some(())
+}
+
+fn add_route<T: FromNode + Into<Route>>(
+    root: &Node,
+    cx: &mut Context<'_>,
+    objects: &mut Vec<Object<Route>>,
+) -> Option<()> {
+    let body = T::from_node(root, cx)?.into();
+    objects.push(Object::new(body, |route| &route.metadata));
     Some(())
 }

@@ -5,24 +5,28 @@
 //! dropped.
 
 mod endpoint_slice;
+mod grpc_route;
 mod http_route;
 mod mesh;
 mod mesh_service;
 mod metadata;
 mod reference;
+mod route;
 mod service;
 mod sidecar;
 mod traffic_policy;
 
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
+pub(crate) use grpc_route::{CallRule, CallType, GRPCRoute};
 pub(crate) use http_route::{
-    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, Match, PathModifier,
-    PathModifierType, PathType, RouteRetry, RouteTimeouts, Rule, ValueType,
+    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, HeaderRule, HttpMatch,
+    PathModifier, PathModifierType, PathType, RouteRetry, RouteTimeouts, ValueType,
 };
 pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
 pub(crate) use mesh_service::{MeshService, Protocol};
 pub(crate) use metadata::Metadata;
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
+pub(crate) use route::{Match, Route, Rule};
 pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};
 pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar, SidecarSpec};
 pub(crate) use traffic_policy::{
@@ -32,8 +36,16 @@ pub(crate) use traffic_policy::{
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 
 /// The kinds that policy files may hold, in the order of the reference.
-pub const KINDS: &[&str] =
-    &["Sidecar", "MeshService", "TrafficPolicy", "Mesh", "Service", "EndpointSlice", "HTTPRoute"];
+pub const KINDS: &[&str] = &[
+    "Sidecar",
+    "MeshService",
+    "TrafficPolicy",
+    "Mesh",
+    "Service",
+    "EndpointSlice",
+    "HTTPRoute",
+    "GRPCRoute",
+];
 
 /// A kind of object, with the API group and version in which it is read.
 pub(crate) struct KindName {
@@ -74,6 +86,7 @@ pub fn json_schema(kind: &str) -> Option<serde_json::Value> {
         "Service" => of::<Service>(&mut generator),
         "EndpointSlice" => of::<EndpointSlice>(&mut generator),
         "HTTPRoute" => of::<HTTPRoute>(&mut generator),
+        "GRPCRoute" => of::<GRPCRoute>(&mut generator),
         _ => return None,
     };
     let mut schema = serde_json::Value::from(schema);

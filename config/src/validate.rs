@@ -3,7 +3,9 @@
 //! Types and forms are settled before. Objects that were read in part are checked for what is there; nothing is
 //! concluded from what is missing in them.
 
+mod calls;
 mod hosts;
+mod kinds;
 mod mesh;
 mod names;
 mod path;
@@ -22,18 +24,18 @@ mod timeouts;
 use crate::{
     diagnostic::Fault,
     objects::{Object, Objects},
-    schema::HTTPRoute,
+    schema::Route,
     services::Services,
 };
 use std::collections::HashMap;
 
-use crate::model::ObjectName;
+use crate::model::{ObjectName, RouteKind};
 
 /// What every check works with.
 struct Checks<'a> {
     objects: &'a Objects,
     services: Services<'a>,
-    routes: HashMap<&'a ObjectName, &'a Object<HTTPRoute>>,
+    routes: HashMap<(RouteKind, &'a ObjectName), &'a Object<Route>>,
     faults: &'a mut Vec<Fault>,
 }
 
@@ -45,7 +47,7 @@ impl Checks<'_> {
 
 /// All checks. Faults come in no order; they are sorted by place later.
 pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
-    let routes = objects.routes.iter().map(|route| (&route.name, route)).collect();
+    let routes = objects.routes.iter().map(|route| ((route.body.kind, &route.name), route)).collect();
     let mut checks = Checks { objects, services: Services::new(objects), routes, faults };
     names::check(&mut checks);
     hosts::check(&mut checks);
@@ -53,6 +55,7 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     sidecars::check(&mut checks);
     mesh::check(&mut checks);
     routes::check(&mut checks);
+    kinds::check(&mut checks);
     shadow::check(&mut checks);
     policies::check(&mut checks);
 }

@@ -51,6 +51,11 @@ fn the_more_specific_leaf_wins_and_null_switches_off() {
 }
 
 #[test]
+fn a_port_has_routes_of_one_kind() {
+    golden("route_kinds");
+}
+
+#[test]
 fn a_host_has_one_owner() {
     golden("hosts");
 }

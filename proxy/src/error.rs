@@ -189,7 +189,8 @@ impl Failure {
             }
             Failure::NoRoute => (StatusCode::NOT_FOUND, 12, Flag::NR, "no_route"),
             Failure::NoService => (StatusCode::NOT_FOUND, 12, Flag::NR, "no_service"),
-            Failure::NoBackend => (StatusCode::INTERNAL_SERVER_ERROR, 13, Flag::NR, "no_backend"),
+            // A GRPCRoute's share without a backend is UNAVAILABLE, says the Gateway API.
+            Failure::NoBackend => (StatusCode::INTERNAL_SERVER_ERROR, 14, Flag::NR, "no_backend"),
             Failure::NoPolicy => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::NR, "no_policy"),
             Failure::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UH, "no_endpoint"),
             Failure::ConnectFailed => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UF, "connect_failed"),

@@ -183,8 +183,17 @@ pub fn traffic(name: &str, body: &str) -> String {
 
 /// An HTTPRoute for the Service `default/NAME`; `rules` is the list of rules, indented by two.
 pub fn route(name: &str, rules: &str) -> String {
+    route_of("HTTPRoute", name, rules)
+}
+
+/// A GRPCRoute for the Service `default/NAME`; `rules` is the list of rules, indented by two.
+pub fn grpc_route(name: &str, rules: &str) -> String {
+    route_of("GRPCRoute", name, rules)
+}
+
+fn route_of(kind: &str, name: &str, rules: &str) -> String {
     format!(
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  \
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec:\n  \
          parentRefs: [{{group: \"\", kind: Service, name: {name}}}]\n  rules:\n{rules}"
     )
 }

@@ -2,15 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Scope, targets};
+use super::{Scope, matches, targets};
 use crate::{
     model::{
-        Backend, BackendTarget, HeaderMatch, HeaderModifier, ObjectName, PathMatch, QueryMatch, RouteKind,
-        RouteMatch, RouteRule, RuleId, ServicePort, StringMatch,
+        Backend, BackendTarget, HeaderModifier, ObjectName, PathMatch, RouteMatch, RouteRule, RuleId,
+        ServicePort,
     },
     objects::Object,
     references::{self, Resolved},
-    schema::{self, BackendRef, Filter, HTTPRoute, Match, ParentRef, PathType, Rule, ValueType},
+    schema::{self, BackendRef, Filter, ParentRef, Route, Rule},
     services::{Entry, EntryPort},
 };
 
@@ -59,7 +59,8 @@ pub(super) struct ServiceRules<'s, 'a> {
 }
 
 impl ServiceRules<'_, '_> {
-    /// The rules of one port. Routes of the caller's namespace replace those of the Service's own.
+    /// The rules of one port. Routes of the caller's namespace replace those of the Service's own; of several kinds of
+    /// routes one holds.
     pub(super) fn on_port(&mut self, port: &EntryPort<'_>) -> Option<Vec<Arc<RouteRule>>> {
         let here: Vec<usize> = self
             .attached
@@ -76,9 +77,9 @@ impl ServiceRules<'_, '_> {
             chosen = from(&self.entry.name.namespace);
         }
         chosen.dedup();
-        if chosen.is_empty() {
-            return None;
-        }
+        let kind_of = |index: usize| self.scope.objects.routes[index].body.kind;
+        let kind = chosen.iter().map(|index| kind_of(*index)).min()?;
+        chosen.retain(|index| kind_of(*index) == kind);
         Some(chosen.into_iter().flat_map(|index| self.rules(index)).collect())
     }
 
@@ -101,21 +102,24 @@ impl ServiceRules<'_, '_> {
 }
 
 /// A route and one of its rules, with the rule's index.
-type Place<'a> = (&'a Object<HTTPRoute>, Option<(usize, &'a Rule)>);
+type Place<'a> = (&'a Object<Route>, Option<(usize, &'a Rule)>);
 
 fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, rank: u32) -> RouteRule {
     let (index, body) = written.map_or((0, None), |(index, rule)| (index, Some(rule)));
     let name = body.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
     let origin = scope.origin(body.map_or(&route.span, |rule| &rule.span));
     let everything = || RouteMatch {
-        path: PathMatch::Prefix("/".into()),
+        path: matches::everything(route.body.kind),
         headers: Vec::new(),
         query: Vec::new(),
         method: None,
         origin: origin.clone(),
     };
-    let mut matches: Vec<RouteMatch> =
-        body.iter().flat_map(|rule| rule.matches.iter()).map(|written| route_match(scope, written)).collect();
+    let mut matches: Vec<RouteMatch> = body
+        .iter()
+        .flat_map(|rule| rule.matches.iter())
+        .map(|written| matches::route_match(scope, written))
+        .collect();
     if matches.is_empty() {
         matches.push(everything());
     }
@@ -129,7 +133,7 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
     let backends = body.map_or(&[][..], |rule| &rule.backend_refs);
     RouteRule {
         id: RuleId {
-            kind: RouteKind::HTTPRoute,
+            kind: route.body.kind,
             route: route.name.clone(),
             rule: name.unwrap_or_else(|| index.to_string().into()),
         },
@@ -142,62 +146,6 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
         backends: backends.iter().map(|backend| resolve(scope, route, backend, prefix)).collect(),
         settings: scope.layers.rule(service, route, body),
         origin,
-    }
-}
-
-fn route_match(scope: &Scope<'_>, written: &Match) -> RouteMatch {
-    RouteMatch {
-        path: path_match(written),
-        headers: headers(written),
-        query: query(written),
-        method: written.method.map(|method| method.word().into()),
-        origin: scope.origin(&written.span),
-    }
-}
-
-/// The condition on the path; the prefix `/` where none is written.
-pub(crate) fn path_match(written: &Match) -> PathMatch {
-    let rule = written.path.as_ref();
-    let value =
-        rule.and_then(|path| path.value.as_ref()).map_or_else(|| "/".into(), |value| value.value.0.clone());
-    match rule.and_then(|path| path.kind).unwrap_or(PathType::PathPrefix) {
-        PathType::Exact => PathMatch::Exact(value),
-        PathType::RegularExpression => PathMatch::Regex(value),
-        PathType::PathPrefix => {
-            let trimmed = value.trim_end_matches('/');
-            PathMatch::Prefix(if trimmed.is_empty() { "/".into() } else { trimmed.into() })
-        }
-    }
-}
-
-/// The conditions on headers. Of two on one header the first counts, as upstream has it.
-pub(crate) fn headers(written: &Match) -> Vec<HeaderMatch> {
-    let mut headers: Vec<HeaderMatch> = Vec::new();
-    for rule in written.headers.iter() {
-        let name = rule.name.value.0.clone();
-        if headers.iter().all(|header| header.name != name) {
-            headers.push(HeaderMatch { name, value: string_match(rule.kind, &rule.value.value.0) });
-        }
-    }
-    headers
-}
-
-/// The conditions on query parameters. Of two on one parameter the first counts, as upstream has it.
-pub(crate) fn query(written: &Match) -> Vec<QueryMatch> {
-    let mut query: Vec<QueryMatch> = Vec::new();
-    for rule in written.query.iter() {
-        let name = rule.name.value.0.clone();
-        if query.iter().all(|parameter| parameter.name != name) {
-            query.push(QueryMatch { name, value: string_match(rule.kind, &rule.value.value.0) });
-        }
-    }
-    query
-}
-
-fn string_match(kind: Option<ValueType>, value: &Arc<str>) -> StringMatch {
-    match kind {
-        None | Some(ValueType::Exact) => StringMatch::Exact(value.clone()),
-        Some(ValueType::RegularExpression) => StringMatch::Regex(value.clone()),
     }
 }
 
@@ -219,7 +167,7 @@ fn modifiers(
         .collect()
 }
 
-fn resolve(scope: &Scope<'_>, route: &Object<HTTPRoute>, written: &BackendRef, prefix: &str) -> Backend {
+fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefix: &str) -> Backend {
     let target = match references::backend(&scope.services, written, &route.name.namespace) {
         Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
         Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },

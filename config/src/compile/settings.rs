@@ -8,11 +8,13 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc, time::Duration};
 use crate::{
     convert::{Setting, Spanned, Strict},
     duration::GepDuration,
-    model::{Backoff, LoadBalancer, ObjectName, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings},
+    model::{
+        Backoff, LoadBalancer, ObjectName, Retry, RetryBudget, RetryOn, RouteKind, Timeouts, TrafficSettings,
+    },
     objects::{Object, Objects},
     schema::{
-        Balance, Condition, HTTPRoute, LoadBalancerBody, RetryBody, RouteRetry, RouteTimeouts, Rule,
-        TargetKind, TimeoutsBody,
+        Balance, Condition, LoadBalancerBody, RetryBody, Route, RouteRetry, RouteTimeouts, Rule, TargetKind,
+        TimeoutsBody,
     },
 };
 
@@ -30,7 +32,7 @@ type Target = (TargetName, ObjectName, Option<Arc<str>>);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum TargetName {
     Service,
-    Route,
+    Route(RouteKind),
 }
 
 /// Every policy body by what it holds for.
@@ -52,7 +54,8 @@ impl<'a> Layers<'a> {
             for target in spec.target_refs.iter() {
                 let kind = match target.kind.value {
                     TargetKind::Service => TargetName::Service,
-                    TargetKind::HTTPRoute => TargetName::Route,
+                    TargetKind::HTTPRoute => TargetName::Route(RouteKind::HTTPRoute),
+                    TargetKind::GRPCRoute => TargetName::Route(RouteKind::GRPCRoute),
                 };
                 let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
                 let section = target.section_name.as_ref().map(|section| section.value.0.clone());
@@ -96,12 +99,12 @@ impl<'a> Layers<'a> {
     pub(super) fn rule(
         &self,
         service: &ObjectName,
-        route: &Object<HTTPRoute>,
+        route: &Object<Route>,
         rule: Option<&Rule>,
     ) -> Arc<TrafficSettings> {
         let section = rule.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
-        let on_rule = section.and_then(|section| self.of_route(&route.name, Some(section)));
-        let on_route = self.of_route(&route.name, None);
+        let on_rule = section.and_then(|section| self.of_route(route, Some(section)));
+        let on_route = self.of_route(route, None);
         let fields = rule.and_then(|rule| rule.timeouts.as_ref());
         let repeats = rule.and_then(|rule| rule.retry.as_ref());
         if on_rule.is_none() && on_route.is_none() && fields.is_none() && repeats.is_none() {
@@ -112,8 +115,8 @@ impl<'a> Layers<'a> {
         Arc::new(merge(&layers, fields, repeats))
     }
 
-    fn of_route(&self, route: &ObjectName, section: Option<Arc<str>>) -> Option<&Vec<Layer<'a>>> {
-        self.by_target.get(&(TargetName::Route, route.clone(), section))
+    fn of_route(&self, route: &Object<Route>, section: Option<Arc<str>>) -> Option<&Vec<Layer<'a>>> {
+        self.by_target.get(&(TargetName::Route(route.body.kind), route.name.clone(), section))
     }
 }
 

@@ -105,6 +105,14 @@ pub(crate) struct List<T, const MAX: usize = { usize::MAX }> {
     pub(crate) written: bool,
 }
 
+impl<T, const MAX: usize> List<T, MAX> {
+    /// The same list of something else.
+    pub(crate) fn map<U>(self, into: impl FnMut(T) -> U) -> List<U, MAX> {
+        let items = self.items.into_iter().map(into).collect();
+        List { items, complete: self.complete, written: self.written }
+    }
+}
+
 impl<T, const MAX: usize> Deref for List<T, MAX> {
     type Target = [T];
 

@@ -48,7 +48,7 @@ pub struct DestinationPort {
     pub protocol: AppProtocol,
     /// The settings of the Service itself, merged: what holds where no route rule says otherwise.
     pub settings: Arc<TrafficSettings>,
-    /// The rules of all routes attached to this port. `None`: no route is attached, requests go to this port's own
+    /// The rules of all routes attached to this port, all of one kind. `None`: no route is attached, requests go to this port's own
     /// endpoints. `Some`: a request that no rule matches is answered 404.
     pub routes: Option<Vec<Arc<RouteRule>>>,
 }

@@ -4,13 +4,24 @@ use std::sync::Arc;
 
 use super::{ObjectName, Origin, ServicePort, TrafficSettings};
 
-/// Which kind of object a rule comes from.
+/// Which kind of object a rule comes from. In the Gateway API's order (GEP-1294): where several kinds are attached to
+/// one port of a Service, the first of them holds and the others do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 pub enum RouteKind {
-    /// gateway.networking.k8s.io/v1 HTTPRoute.
-    HTTPRoute,
     /// gateway.networking.k8s.io/v1 GRPCRoute.
     GRPCRoute,
+    /// gateway.networking.k8s.io/v1 HTTPRoute.
+    HTTPRoute,
+}
+
+impl RouteKind {
+    /// The kind as policy files have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::GRPCRoute => "GRPCRoute",
+            Self::HTTPRoute => "HTTPRoute",
+        }
+    }
 }
 
 /// Names one rule: `namespace/name/rule`, where a rule without a name is its index from 0.
@@ -40,7 +51,7 @@ pub struct RouteRule {
     /// Rank among the rules of one port where two matches are equally specific: older route first, then
     /// namespace/name, then the order of rules. Lower wins.
     pub rank: u32,
-    /// ORed; never empty (no match written means the prefix `/`).
+    /// ORed; never empty (no match written means the prefix `/`, of a GRPCRoute every call).
     pub matches: Vec<RouteMatch>,
     /// Applied to the request, in order.
     pub request_headers: Vec<HeaderModifier>,
@@ -81,6 +92,17 @@ pub enum PathMatch {
     Prefix(Arc<str>),
     /// A regular expression that must match the whole path.
     Regex(Arc<str>),
+    /// A gRPC call: POST, a content type of gRPC, and the path `/service/method`.
+    Grpc(CallMatch),
+}
+
+/// A condition on what a gRPC call calls. `None`: any, also a path that names neither.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+pub struct CallMatch {
+    /// The service, with its package.
+    pub service: Option<StringMatch>,
+    /// The method.
+    pub method: Option<StringMatch>,
 }
 
 /// A condition on a value.

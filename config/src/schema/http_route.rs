@@ -16,7 +16,8 @@ object! {
     /// weight, with changes to header and target on the way.
     ///
     /// Once a route is attached to a Service port, a request there that no rule matches is answered 404 `no_route`. A
-    /// backend is another Service's endpoints; the routes of that Service do not apply again.
+    /// backend is another Service's endpoints; the routes of that Service do not apply again. A port has routes of one kind:
+    /// where a GRPCRoute of the same namespace is attached too, this one does not hold (OR147).
     pub(crate) struct HTTPRoute {
         /// Name and namespace. In the Service's own namespace it serves every caller; in another one it serves callers from
         /// there, and replaces the former for them.
@@ -35,18 +36,18 @@ object! {
         /// Ignored for Services, as the Gateway API has it (OR152).
         hostnames("hostnames"): List<Spanned<Text>, 16>,
         /// The rules. Without any, every request matches and is answered 500 `no_backend`.
-        rules("rules"): List<Rule, 16>,
+        rules("rules"): List<HttpRule, 16>,
     }
     ignored { "useDefaultGateways": Text, }
 }
 
 object! {
     /// What happens to requests that one of the matches describes.
-    pub(crate) struct Rule {
+    pub(crate) struct HttpRule {
         /// The name, by which policies (`sectionName`), logs and metrics refer to it; its number from 0 unless set.
         name("name"): Option<Spanned<Subdomain>>,
         /// ORed; none is the path prefix `/`. Of all matches of all rules on the port the most specific that holds is taken.
-        matches("matches"): List<Match, 64>,
+        matches("matches"): List<HttpMatch, 64>,
         /// Changes to the request and its answer, in the order in which they stand.
         filters("filters"): List<Filter, 16>,
         /// Where requests go, by weight. None, or all weights 0: 500 `no_backend`.
@@ -60,7 +61,7 @@ object! {
 
 object! {
     /// Conditions that hold together.
-    pub(crate) struct Match {
+    pub(crate) struct HttpMatch {
         /// Condition on the path; unless set, every path.
         path("path"): Option<PathRule>,
         /// Conditions on headers; all must hold. Of two on one header only the first counts (OR152).
@@ -219,7 +220,7 @@ object! {
         name("name"): Spanned<Subdomain>,
         /// Its namespace; the route's unless set.
         namespace("namespace"): Option<Label>,
-        /// Its port; a Service with one port may go without.
+        /// Its port; a reference of kind MeshService to one with a single port may go without.
         port("port"): Option<Spanned<Port>>,
         /// Its share relative to the others; 0 gets nothing. A retry keeps the backend that the request drew.
         weight("weight"): Option<Spanned<Bounded<0, 1_000_000>>> = 1,

@@ -40,6 +40,8 @@ choice! {
         Service = "Service",
         /// A route, or one rule of it.
         HTTPRoute = "HTTPRoute",
+        /// A route, or one rule of it.
+        GRPCRoute = "GRPCRoute",
     }
 }
 

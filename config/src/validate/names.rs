@@ -6,7 +6,7 @@ use super::Checks;
 use crate::{
     convert::is_label,
     diagnostic::{Code, Fault},
-    model::ObjectName,
+    model::{ObjectName, RouteKind},
     objects::Object,
     yaml::Span,
 };
@@ -14,7 +14,9 @@ use crate::{
 pub(super) fn check(checks: &mut Checks<'_>) {
     let objects = checks.objects;
     unique("Sidecar", &objects.sidecars, checks);
-    unique("HTTPRoute", &objects.routes, checks);
+    for kind in [RouteKind::HTTPRoute, RouteKind::GRPCRoute] {
+        unique(kind.word(), objects.routes_of(kind), checks);
+    }
     unique("TrafficPolicy", &objects.policies, checks);
     unique("EndpointSlice", &objects.slices, checks);
     let mesh_services = unique("MeshService", &objects.mesh_services, checks);
@@ -47,12 +49,12 @@ pub(super) fn check(checks: &mut Checks<'_>) {
 }
 
 /// Reports the second and further objects of one name; returns the first of each.
-fn unique<'a, T>(
+fn unique<'a, T: 'a>(
     kind: &str,
-    objects: &'a [Object<T>],
+    objects: impl IntoIterator<Item = &'a Object<T>>,
     checks: &mut Checks<'_>,
 ) -> HashMap<&'a ObjectName, Span> {
-    let mut in_order: Vec<&Object<T>> = objects.iter().collect();
+    let mut in_order: Vec<&Object<T>> = objects.into_iter().collect();
     in_order.sort_by_key(|object| (object.span.file, object.span.start));
     let mut first: HashMap<&ObjectName, Span> = HashMap::new();
     for object in in_order {

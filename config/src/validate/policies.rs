@@ -6,7 +6,7 @@ use super::{Checks, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
-    model::ObjectName,
+    model::{ObjectName, RouteKind},
     objects::Object,
     schema::{Condition, RetryBody, TargetKind, TargetRef, TrafficPolicy},
     suggest,
@@ -40,7 +40,9 @@ fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mu
     let name = ObjectName { namespace: policy.name.namespace.clone(), name: target.name.value.0.clone() };
     let (group, shown) = match target.kind.value {
         TargetKind::Service => ("", "\"\""),
-        TargetKind::HTTPRoute => ("gateway.networking.k8s.io", "gateway.networking.k8s.io"),
+        TargetKind::HTTPRoute | TargetKind::GRPCRoute => {
+            ("gateway.networking.k8s.io", "gateway.networking.k8s.io")
+        }
     };
     if let Some(written) = target.group.as_ref().filter(|written| &*written.value.0 != group) {
         let message =
@@ -57,19 +59,21 @@ fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mu
                 checks.push(fault.help("leave it out: the policy holds for all ports of the Service"));
             }
         }
-        TargetKind::HTTPRoute => route_exists(&name, target, checks),
+        TargetKind::HTTPRoute => route_exists(RouteKind::HTTPRoute, &name, target, checks),
+        TargetKind::GRPCRoute => route_exists(RouteKind::GRPCRoute, &name, target, checks),
     }
 }
 
-fn route_exists(name: &ObjectName, target: &TargetRef, checks: &mut Checks<'_>) {
-    let Some(route) = checks.routes.get(name).copied() else {
-        if !checks.objects.may_exist(&["HTTPRoute"], name) {
-            let message = format!("there is no HTTPRoute `{name}`");
+fn route_exists(kind: RouteKind, name: &ObjectName, target: &TargetRef, checks: &mut Checks<'_>) {
+    let word = kind.word();
+    let Some(route) = checks.routes.get(&(kind, name)).copied() else {
+        if !checks.objects.may_exist(&[word], name) {
+            let message = format!("there is no {word} `{name}`");
             let fault = Fault::error(Code::UnknownReference, target.name.span, message);
-            let here = checks.routes.keys().filter(|route| route.namespace == name.namespace);
-            let near = suggest::nearest(&name.name, here.map(|route| &*route.name));
-            let near =
-                near.and_then(|near| checks.routes.get(&ObjectName::new(name.namespace.clone(), near)));
+            let of_kind = checks.objects.routes_of(kind);
+            let here: Vec<_> = of_kind.filter(|route| route.name.namespace == name.namespace).collect();
+            let near = suggest::nearest(&name.name, here.iter().map(|route| &*route.name.name));
+            let near = near.and_then(|near| here.iter().find(|route| &*route.name.name == near));
             let fault = match near {
                 Some(near) => fault
                     .related(near.span, format!("`{}` stands here", near.name))
@@ -86,7 +90,7 @@ fn route_exists(name: &ObjectName, target: &TargetRef, checks: &mut Checks<'_>) 
     if !rules.complete || names.iter().any(|rule| rule.value.0 == section.value.0) {
         return;
     }
-    let message = format!("the HTTPRoute `{name}` has no rule named `{}`", section.value.0);
+    let message = format!("the {word} `{name}` has no rule named `{}`", section.value.0);
     let words: Vec<&str> = names.iter().map(|rule| &*rule.value.0).collect();
     let near = suggest::nearest(&section.value.0, words.iter().copied());
     let place = names.iter().find(|rule| Some(&*rule.value.0) == near).map_or(route.span, |rule| rule.span);
@@ -100,7 +104,7 @@ fn route_exists(name: &ObjectName, target: &TargetRef, checks: &mut Checks<'_>) 
 /// An endpoint is chosen by its own Service's rule, whatever route leads there.
 fn load_balancer(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
     let spec = &policy.body.spec;
-    let route = spec.target_refs.iter().find(|target| target.kind.value == TargetKind::HTTPRoute);
+    let route = spec.target_refs.iter().find(|target| target.kind.value != TargetKind::Service);
     if let (Some(block), Some(route)) = (&spec.load_balancer.0, route) {
         let message = "`loadBalancer` cannot stand on a route: the Service that answers has its own";
         let fault = Fault::error(Code::Misplaced, block.span, message)

@@ -8,7 +8,7 @@ use crate::{
     model::ObjectName,
     objects::Object,
     references,
-    schema::{HTTPRoute, ParentRef},
+    schema::{ParentRef, Route},
     yaml::Span,
 };
 
@@ -28,7 +28,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     }
 }
 
-fn parents(route: &Object<HTTPRoute>, checks: &mut Checks<'_>) {
+fn parents(route: &Object<Route>, checks: &mut Checks<'_>) {
     let parents = &route.body.spec.parent_refs;
     if parents.is_empty() && parents.complete {
         let message = "the route has no `parentRefs`, so it holds for nothing";
@@ -69,7 +69,7 @@ fn attached(service: &ObjectName, parent: &ParentRef, checks: &mut Checks<'_>) {
 }
 
 /// A parent that is no Service: a gateway's, or a slip.
-fn foreign(route: &Object<HTTPRoute>, parent: &ParentRef, checks: &mut Checks<'_>) {
+fn foreign(route: &Object<Route>, parent: &ParentRef, checks: &mut Checks<'_>) {
     let kind = parent.kind.as_ref().map_or("Gateway", |kind| &kind.0);
     let namespace = parent.namespace.as_ref().map_or(&route.name.namespace, |namespace| &namespace.0);
     let name = ObjectName { namespace: namespace.clone(), name: parent.name.value.0.clone() };
@@ -90,7 +90,7 @@ fn foreign(route: &Object<HTTPRoute>, parent: &ParentRef, checks: &mut Checks<'_
     checks.push(fault);
 }
 
-fn names(route: &Object<HTTPRoute>, checks: &mut Checks<'_>) {
+fn names(route: &Object<Route>, checks: &mut Checks<'_>) {
     let mut seen: HashMap<&str, Span> = HashMap::new();
     for name in route.body.spec.rules.iter().filter_map(|rule| rule.name.as_ref()) {
         if let Some(first) = seen.insert(&name.value.0, name.span) {

@@ -1,16 +1,20 @@
 //! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
 
-use super::{Checks, path, regex, repeats, targets, timeouts};
+use super::{Checks, calls, path, regex, repeats, targets, timeouts};
 use crate::{
-    convert::{HeaderName, Spanned},
+    convert::{HeaderName, Spanned, Text},
     diagnostic::{Code, Fault},
+    model::RouteKind,
     objects::Object,
     references::{self, Resolved},
-    schema::{BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, Match, PathType, Rule, ValueType},
+    schema::{
+        BackendRef, Filter, FilterType, HeaderModifier, HeaderRule, HttpMatch, Match, PathType, Route, Rule,
+        ValueType,
+    },
     yaml::Span,
 };
 
-pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<'_>) {
+pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>) {
     rule.matches.iter().for_each(|one| conditions(one, checks));
     filters(&rule.filters, checks);
     for backend in rule.backend_refs.iter() {
@@ -18,7 +22,7 @@ pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<
         resolve(route, backend, checks);
     }
     targets::check(rule, checks);
-    weights(rule, checks);
+    weights(route.body.kind, rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
         if let Some(retry) = &rule.retry {
@@ -28,23 +32,42 @@ pub(super) fn check(route: &Object<HTTPRoute>, rule: &Rule, checks: &mut Checks<
 }
 
 fn conditions(one: &Match, checks: &mut Checks<'_>) {
+    match one {
+        Match::Http(one) => http(one, checks),
+        Match::Grpc(one) => {
+            one.method.iter().for_each(|rule| calls::check(rule, checks));
+            headers(&one.headers, checks);
+        }
+    }
+}
+
+fn http(one: &HttpMatch, checks: &mut Checks<'_>) {
     if let Some((rule, value)) = one.path.as_ref().and_then(|rule| Some((rule, rule.value.as_ref()?))) {
         match rule.kind {
             Some(PathType::RegularExpression) => regex::check(value, checks),
             None | Some(PathType::Exact | PathType::PathPrefix) => path::check(value, checks),
         }
     }
-    let headers = one.headers.iter().map(|rule| (rule.kind, &rule.value));
-    let query = one.query.iter().map(|rule| (rule.kind, &rule.value));
-    for (_, value) in headers.chain(query).filter(|(kind, _)| *kind == Some(ValueType::RegularExpression)) {
-        regex::check(value, checks);
-    }
-    let headers: Vec<(&str, Span)> =
-        one.headers.iter().map(|rule| (&*rule.name.value.0, rule.name.span)).collect();
+    headers(&one.headers, checks);
+    expressions(one.query.iter().map(|rule| (rule.kind, &rule.value)), checks);
     let query: Vec<(&str, Span)> =
         one.query.iter().map(|rule| (&*rule.name.value.0, rule.name.span)).collect();
-    repeated("header", &headers, checks);
     repeated("query parameter", &query, checks);
+}
+
+fn headers(rules: &[HeaderRule], checks: &mut Checks<'_>) {
+    expressions(rules.iter().map(|rule| (rule.kind, &rule.value)), checks);
+    let names: Vec<(&str, Span)> = rules.iter().map(|rule| (&*rule.name.value.0, rule.name.span)).collect();
+    repeated("header", &names, checks);
+}
+
+fn expressions<'v>(
+    values: impl Iterator<Item = (Option<ValueType>, &'v Spanned<Text>)>,
+    checks: &mut Checks<'_>,
+) {
+    for (_, value) in values.filter(|(kind, _)| *kind == Some(ValueType::RegularExpression)) {
+        regex::check(value, checks);
+    }
 }
 
 /// Upstream: of several conditions on one name only the first counts.
@@ -141,7 +164,7 @@ fn modifier(body: &HeaderModifier, checks: &mut Checks<'_>) {
     }
 }
 
-fn weights(rule: &Rule, checks: &mut Checks<'_>) {
+fn weights(kind: RouteKind, rule: &Rule, checks: &mut Checks<'_>) {
     let backends = &rule.backend_refs;
     if !backends.complete {
         return;
@@ -151,19 +174,27 @@ fn weights(rule: &Rule, checks: &mut Checks<'_>) {
         if redirects || !rule.filters.complete {
             return;
         }
-        let message = "the rule has no backendRefs: every request that it matches is answered 500";
+        let message = format!("the rule has no backendRefs: every request that it matches {}", refused(kind));
         let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
         return checks.push(Fault::warning(Code::UnresolvedBackend, place, message));
     };
     let zero = |backend: &&BackendRef| backend.weight.as_ref().is_some_and(|weight| weight.value.0 == 0);
     if backends.iter().filter(zero).count() == backends.len() {
-        let message = "no backend has a weight above 0: every request would be answered 500";
+        let message = format!("no backend has a weight above 0: every request {}", refused(kind));
         let place = first.weight.as_ref().map_or(first.span, |weight| weight.span);
         checks.push(Fault::error(Code::Weights, place, message).help("give at least one backend a weight"));
     }
 }
 
-fn resolve(route: &Object<HTTPRoute>, backend: &BackendRef, checks: &mut Checks<'_>) {
+/// What becomes of requests without a backend.
+fn refused(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::HTTPRoute => "is answered 500",
+        RouteKind::GRPCRoute => "is answered UNAVAILABLE (14)",
+    }
+}
+
+fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>) {
     let is_service = backend.kind.as_ref().is_none_or(|kind| &*kind.0 == "Service");
     if is_service && backend.port.is_none() {
         let message = "a backendRef of kind Service needs `port`";
@@ -174,7 +205,7 @@ fn resolve(route: &Object<HTTPRoute>, backend: &BackendRef, checks: &mut Checks<
     else {
         return;
     };
-    let message = format!("{reason}: this share of the requests is answered 500");
+    let message = format!("{reason}: this share of the requests {}", refused(route.body.kind));
     let fault = |span| Fault::warning(Code::UnresolvedBackend, span, message.clone());
     let Some(service) = service else {
         return checks.push(fault(backend.name.span).help("kinds of backends: Service, MeshService"));

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 
 use super::Checks;
 use crate::{
-    compile::{headers, path_match, query},
+    compile::{everything, headers, query, target},
     diagnostic::{Code, Fault},
-    model::{HeaderMatch, ObjectName, PathMatch, QueryMatch},
+    model::{HeaderMatch, ObjectName, PathMatch, QueryMatch, RouteKind},
     objects::Object,
     references,
-    schema::{HTTPRoute, Match, ParentRef, Rule},
+    schema::{Match, ParentRef, Route, Rule},
     yaml::Span,
 };
 
@@ -37,7 +37,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
             let shown = rule.name.as_ref().map_or_else(|| index.to_string(), |name| name.value.0.to_string());
             let shown = format!("`{}/{shown}`", route.name);
             let mut hidden: Vec<(Span, (Span, String))> = Vec::new();
-            let own = own_matches(rule);
+            let own = own_matches(route.body.kind, rule);
             for (conditions, span) in &own {
                 let mut winners: Vec<Option<(Span, String)>> = Vec::new();
                 for arena in &arenas {
@@ -55,7 +55,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     }
 }
 
-fn arenas(route: &Object<HTTPRoute>) -> Vec<Arena> {
+fn arenas(route: &Object<Route>) -> Vec<Arena> {
     let arena = |parent: &ParentRef| {
         let service = references::parent_service(parent, &route.name.namespace)?;
         // A port by name and by number may be one port; to tell them apart here only misses a warning.
@@ -66,25 +66,23 @@ fn arenas(route: &Object<HTTPRoute>) -> Vec<Arena> {
     route.body.spec.parent_refs.iter().filter_map(arena).collect()
 }
 
-fn own_matches(rule: &Rule) -> Vec<(Conditions, Span)> {
+fn own_matches(kind: RouteKind, rule: &Rule) -> Vec<(Conditions, Span)> {
     if rule.matches.is_empty() && rule.matches.complete {
-        let all = Conditions {
-            path: PathMatch::Prefix("/".into()),
-            headers: Vec::new(),
-            query: Vec::new(),
-            method: None,
-        };
+        let all = Conditions { path: everything(kind), headers: Vec::new(), query: Vec::new(), method: None };
         return vec![(all, rule.span)];
     }
-    rule.matches.iter().map(|one| (conditions(one), one.span)).collect()
+    rule.matches.iter().map(|one| (conditions(one), one.span())).collect()
 }
 
 fn conditions(one: &Match) -> Conditions {
     let mut headers = headers(one);
     headers.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut query = query(one);
+    let (mut query, method) = match one {
+        Match::Http(one) => (query(one), one.method.map(|method| method.word())),
+        Match::Grpc(_) => (Vec::new(), None),
+    };
     query.sort_by(|a, b| a.name.cmp(&b.name));
-    Conditions { path: path_match(one), headers, query, method: one.method.map(|method| method.word()) }
+    Conditions { path: target(one), headers, query, method }
 }
 
 fn report(rule: &Rule, hidden: Vec<(Span, (Span, String))>, of: usize, checks: &mut Checks<'_>) {

@@ -102,6 +102,7 @@ fn replacement(written: &Spanned<Text>, checks: &mut Checks<'_>) {
 /// Upstream: which prefix is replaced must not be in doubt.
 fn one_prefix(span: Span, matches: &[Match], checks: &mut Checks<'_>) {
     let is_prefix = |one: &Match| {
+        let Match::Http(one) = one else { return false };
         let kind = one.path.as_ref().and_then(|path| path.kind);
         matches!(kind, None | Some(PathType::PathPrefix)) && one.path.is_some()
     };

@@ -64,6 +64,12 @@ pub enum Resolution<'a> {
 pub enum NotMatched<'a> {
     /// The path.
     Path,
+    /// It is no gRPC call: not a POST, or its content type is none of gRPC's.
+    NotGrpc,
+    /// The gRPC service that is called.
+    GrpcService,
+    /// The gRPC method that is called.
+    GrpcMethod,
     /// The method.
     Method,
     /// This header is absent or has another value.

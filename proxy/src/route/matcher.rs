@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderName, Method};
 use outrigger_config::model::{HeaderMatch, PathMatch, QueryMatch, RouteMatch, StringMatch};
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::modifier::header_name;
+use super::{call::Call, modifier::header_name};
 use crate::{
     decide::{Head, NotMatched},
     runtime::BuildError,
@@ -42,20 +42,29 @@ impl Regexes {
 
 /// What a value must be.
 #[derive(Debug)]
-enum Value {
+pub(super) enum Value {
     Exact(Box<[u8]>),
     Regex(Regex),
 }
 
 impl Value {
-    fn compile(from: &StringMatch, regexes: &mut Regexes) -> Result<Self, BuildError> {
+    pub(super) fn compile(from: &StringMatch, regexes: &mut Regexes) -> Result<Self, BuildError> {
         Ok(match from {
             StringMatch::Exact(value) => Value::Exact(value.as_bytes().into()),
             StringMatch::Regex(pattern) => Value::Regex(regexes.whole(pattern)?),
         })
     }
 
-    fn holds(&self, value: &[u8]) -> bool {
+    /// The value, or the expression.
+    pub(super) fn text(&self) -> &str {
+        match self {
+            // Policy is text.
+            Value::Exact(exact) => std::str::from_utf8(exact).unwrap_or_default(),
+            Value::Regex(regex) => regex.as_str(),
+        }
+    }
+
+    pub(super) fn holds(&self, value: &[u8]) -> bool {
         match self {
             Value::Exact(exact) => **exact == *value,
             Value::Regex(regex) => regex.is_match(value),
@@ -63,12 +72,13 @@ impl Value {
     }
 }
 
-/// A condition on the path; exact paths and prefixes are looked up by the table.
+/// A condition on the path, or on the call that it names; the table looks most of them up.
 #[derive(Debug)]
 pub(super) enum Path {
     Exact(Box<str>),
     Prefix(Box<str>),
     Regex(Regex),
+    Call(Call),
 }
 
 impl Path {
@@ -77,18 +87,22 @@ impl Path {
             PathMatch::Exact(path) => Path::Exact((&**path).into()),
             PathMatch::Prefix(path) => Path::Prefix((&**path).into()),
             PathMatch::Regex(pattern) => Path::Regex(regexes.whole(pattern)?),
+            PathMatch::Grpc(call) => Path::Call(Call::compile(call, regexes)?),
         })
     }
 
-    pub(super) fn holds(&self, path: &str) -> bool {
-        match self {
+    /// Why the path of a request is not meant; whether the request is a call at all is not asked.
+    pub(super) fn miss(&self, path: &str) -> Option<NotMatched<'static>> {
+        let holds = match self {
             Path::Exact(exact) => **exact == *path,
             Path::Prefix(prefix) if **prefix == *"/" => true,
             Path::Prefix(prefix) => {
                 path.strip_prefix(&**prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Path::Regex(regex) => regex.is_match(path.as_bytes()),
-        }
+            Path::Call(call) => return call.miss(path),
+        };
+        (!holds).then_some(NotMatched::Path)
     }
 }
 
@@ -210,7 +224,7 @@ mod tests {
 
     #[test]
     fn prefixes_are_whole_segments() {
-        let prefix = |prefix: &str, path: &str| Path::Prefix(prefix.into()).holds(path);
+        let prefix = |prefix: &str, path: &str| Path::Prefix(prefix.into()).miss(path).is_none();
         assert!(prefix("/api", "/api"));
         assert!(prefix("/api", "/api/"));
         assert!(prefix("/api", "/api/x"));

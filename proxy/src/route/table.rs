@@ -1,41 +1,50 @@
 //! The rules of one Service port, indexed so that finding the rule does not go through all of them.
 //!
-//! Precedence is the Gateway API's, over all matches of all rules: exact path; regular expression; longest prefix; then
-//! a method condition; most header conditions; most query conditions; then the rule's rank, then the order of its
-//! matches. The specification leaves the place of expressions open: they stand before prefixes, as in Envoy Gateway
-//! and Contour, longer patterns first, since a catch-all prefix `/` would hide them otherwise.
+//! Precedence is the Gateway API's, over all matches of all rules. Of HTTPRoutes: exact path; regular expression; longest
+//! prefix; then a method condition; most header conditions; most query conditions. Of GRPCRoutes: service and method, a
+//! service, a method, neither; longest service, longest method; most header conditions. Then the rule's rank, then the
+//! order of its matches.
 //!
-//! All matches stand in one list in that order. Those of one exact path, or of one prefix, are neighbours in it and
-//! found by hash; expressions are tried one after the other. So the cost grows with the segments of the path, the
-//! expressions of the table and the matches on the same path, not with the number of rules.
+//! The specification leaves the place of expressions open. Longer patterns come first. Those for paths stand before
+//! prefixes, as in Envoy Gateway and Contour, since a catch-all prefix `/` would hide them otherwise. Those for service
+//! and method stand behind names of both and, for the same reason, before a service alone.
+//!
+//! All matches stand in one list in that order, in which those that are looked up together are neighbours.
+
+mod calls;
+mod paths;
 
 use std::{cmp::Reverse, ops::Range, sync::Arc};
 
 use outrigger_config::model::RouteRule;
 
-use super::matcher::{Conditions, Path, Regexes};
+use super::{
+    call::is_call,
+    matcher::{Conditions, Path, Regexes, Value},
+};
 use crate::{
     decide::{Head, NotMatched, Recorder},
     runtime::{BuildError, snapshot::Rule},
 };
+use calls::Calls;
+use paths::Paths;
 
 type Index = foldhash::HashMap<Box<str>, Range<u32>>;
 
 /// Finds the rule for a request to one Service port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RouteTable {
     rules: Box<[Arc<Rule>]>,
     /// Every match of every rule, in precedence order.
     candidates: Box<[Candidate]>,
-    exact: Index,
-    regex: Range<u32>,
-    prefix: Index,
-    /// Bit n: there is a prefix of n bytes, the last bit stands for all longer ones. Spares most of the hashing.
-    prefix_lengths: u64,
-    /// Bytes of the longest prefix.
-    longest: usize,
-    /// The prefix `/`, which every path has.
-    root: Range<u32>,
+    by: By,
+}
+
+/// What candidates are looked up by: routes of one port are of one kind.
+#[derive(Debug)]
+enum By {
+    Path(Paths),
+    Call(Calls),
 }
 
 /// One match. It holds its rule itself: in a large policy every step to another place in memory costs as much as all
@@ -46,6 +55,21 @@ struct Candidate {
     conditions: Conditions,
     match_index: u32,
     path: Path,
+}
+
+impl Candidate {
+    /// The first condition that fails.
+    fn miss(&self, head: &Head<'_>) -> Option<NotMatched<'_>> {
+        match self.path {
+            Path::Call(_) if !is_call(head) => Some(NotMatched::NotGrpc),
+            _ => self.miss_of_call(head),
+        }
+    }
+
+    /// The same for a request that is a call where one is asked for.
+    fn miss_of_call(&self, head: &Head<'_>) -> Option<NotMatched<'_>> {
+        self.path.miss(head.path).or_else(|| self.conditions.miss(head))
+    }
 }
 
 impl RouteTable {
@@ -67,50 +91,22 @@ impl RouteTable {
             }
         }
         candidates.sort_by(|(a, a_rank), (b, b_rank)| order(a, *a_rank).cmp(&order(b, *b_rank)));
-        let mut table = Self {
-            rules: rules.into_iter().map(|(rule, _)| rule).collect(),
-            candidates: candidates.into_iter().map(|(candidate, _)| candidate).collect(),
-            ..Self::default()
+        let candidates: Box<[Candidate]> = candidates.into_iter().map(|(candidate, _)| candidate).collect();
+        let by = match candidates.iter().any(|candidate| matches!(candidate.path, Path::Call(_))) {
+            true => By::Call(Calls::index(&candidates)),
+            false => By::Path(Paths::index(&candidates)),
         };
-        table.index();
-        Ok(table)
-    }
-
-    fn index(&mut self) {
-        for (at, candidate) in self.candidates.iter().enumerate() {
-            let at = at as u32;
-            let range = match &candidate.path {
-                Path::Exact(path) => self.exact.entry(path.clone()).or_insert(at..at),
-                Path::Regex(_) if self.regex.is_empty() => {
-                    self.regex = at..at;
-                    &mut self.regex
-                }
-                Path::Regex(_) => &mut self.regex,
-                Path::Prefix(path) if **path == *"/" && self.root.is_empty() => {
-                    self.root = at..at;
-                    &mut self.root
-                }
-                Path::Prefix(path) if **path == *"/" => &mut self.root,
-                Path::Prefix(path) => {
-                    self.prefix_lengths |= length_bit(path.len());
-                    self.longest = self.longest.max(path.len());
-                    self.prefix.entry(path.clone()).or_insert(at..at)
-                }
-            };
-            range.end = at + 1;
-        }
+        Ok(Self { rules: rules.into_iter().map(|(rule, _)| rule).collect(), candidates, by })
     }
 
     /// The rule for a request, if one matches.
     #[inline]
     pub fn find(&self, head: &Head<'_>) -> Option<&Arc<Rule>> {
-        self.exact
-            .get(head.path)
-            .and_then(|range| self.first(range, head))
-            .or_else(|| self.first_regex(head))
-            .or_else(|| self.longest_prefix(head))
-            .or_else(|| self.first(&self.root, head))
-            .map(|found| &found.rule)
+        let found = match &self.by {
+            By::Path(paths) => paths.find(&self.candidates, head),
+            By::Call(calls) => calls.find(&self.candidates, head),
+        };
+        found.map(|found| &found.rule)
     }
 
     /// The rules, in the order of the routes.
@@ -121,61 +117,65 @@ impl RouteTable {
     /// Reports every match in precedence order, up to the first that holds.
     pub(crate) fn record_all<R: Recorder>(&self, head: &Head<'_>, recorder: &mut R) {
         for candidate in &self.candidates {
-            let miss = match candidate.path.holds(head.path) {
-                true => candidate.conditions.miss(head),
-                false => Some(NotMatched::Path),
-            };
+            let miss = candidate.miss(head);
             recorder.candidate(&candidate.rule, candidate.match_index as usize, miss);
             if miss.is_none() {
                 return;
             }
         }
     }
-
-    fn first(&self, range: &Range<u32>, head: &Head<'_>) -> Option<&Candidate> {
-        self.slice(range).iter().find(|candidate| candidate.conditions.miss(head).is_none())
-    }
-
-    fn first_regex(&self, head: &Head<'_>) -> Option<&Candidate> {
-        self.slice(&self.regex)
-            .iter()
-            .find(|candidate| candidate.path.holds(head.path) && candidate.conditions.miss(head).is_none())
-    }
-
-    /// Walks from the whole path to its first segment. Never further than the longest prefix of the table, whatever
-    /// the caller sent.
-    fn longest_prefix(&self, head: &Head<'_>) -> Option<&Candidate> {
-        let path = head.path.as_bytes();
-        (1..=path.len().min(self.longest))
-            .rev()
-            .filter(|end| {
-                self.prefix_lengths & length_bit(*end) != 0 && path.get(*end).is_none_or(|next| *next == b'/')
-            })
-            .filter_map(|end| self.prefix.get(head.path.get(..end)?))
-            .find_map(|range| self.first(range, head))
-    }
-
-    fn slice(&self, range: &Range<u32>) -> &[Candidate] {
-        &self.candidates[range.start as usize..range.end as usize]
-    }
 }
 
-/// The bit of `RouteTable::prefix_lengths` for a length.
-fn length_bit(length: usize) -> u64 {
-    1 << length.min(63)
+/// The first of the candidates in a range that holds; their paths are known to.
+#[inline]
+fn first<'a>(candidates: &'a [Candidate], range: &Range<u32>, head: &Head<'_>) -> Option<&'a Candidate> {
+    slice(candidates, range).iter().find(|candidate| candidate.conditions.miss(head).is_none())
 }
 
-/// The sort key of precedence, most important first. The path's text only keeps equal paths together.
+#[inline]
+fn slice<'a>(candidates: &'a [Candidate], range: &Range<u32>) -> &'a [Candidate] {
+    &candidates[range.start as usize..range.end as usize]
+}
+
+/// A path, a service or a method in the order of precedence: whether it is an expression, its length, and the text of a
+/// name, which only keeps equal ones together.
+type Part<'a> = (bool, Reverse<usize>, &'a str);
+
+/// The sort key of precedence, most important first.
 fn order(candidate: &Candidate, rank: u32) -> impl Ord {
-    // The pattern's own length is that of the wrapped one but for a constant.
-    let (class, length, text) = match &candidate.path {
-        Path::Exact(path) => (0, path.chars().count(), &**path),
-        Path::Regex(regex) => (1, regex.as_str().chars().count(), ""),
-        Path::Prefix(path) => (2, path.chars().count(), &**path),
+    let (class, parts): (u8, [Part<'_>; 2]) = match &candidate.path {
+        Path::Exact(path) => (0, [name(path), OPEN]),
+        Path::Regex(regex) => (1, [expression(regex.as_str()), OPEN]),
+        Path::Prefix(path) => (2, [name(path), OPEN]),
+        Path::Call(call) => {
+            let [service, method] = call.parts();
+            let class = 2 * u8::from(service.is_none()) + u8::from(method.is_none());
+            (class, [service, method].map(part))
+        }
     };
     let specificity = Reverse(candidate.conditions.specificity());
-    (class, Reverse(length), text, specificity, rank, candidate.match_index)
+    (class, parts, specificity, rank, candidate.match_index)
 }
+
+fn part(of_call: Option<&Value>) -> Part<'_> {
+    match of_call {
+        Some(value @ Value::Exact(_)) => name(value.text()),
+        Some(value @ Value::Regex(_)) => expression(value.text()),
+        None => OPEN,
+    }
+}
+
+fn name(text: &str) -> Part<'_> {
+    (false, Reverse(text.chars().count()), text)
+}
+
+/// The pattern's own length is that of the wrapped one but for a constant.
+fn expression(pattern: &str) -> Part<'_> {
+    (true, Reverse(pattern.chars().count()), "")
+}
+
+/// What is not asked for.
+const OPEN: Part<'_> = (true, Reverse(0), "");
 
 #[cfg(test)]
 mod tests;

@@ -360,7 +360,11 @@ fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildErr
 /// Whether some rule holds for some paths only, or changes them.
 fn tells_paths(destinations: &[Arc<Destination>]) -> bool {
     let rules = destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten());
-    let whole = |path: &PathMatch| matches!(path, PathMatch::Prefix(path) if &**path == "/");
+    let whole = |path: &PathMatch| match path {
+        PathMatch::Prefix(path) => &**path == "/",
+        PathMatch::Grpc(call) => call.service.is_none() && call.method.is_none(),
+        PathMatch::Exact(_) | PathMatch::Regex(_) => false,
+    };
     let changes = |rewrite: &Option<model::Rewrite>| rewrite.as_ref().is_some_and(|one| one.path.is_some());
     rules.into_iter().any(|rule| {
         rule.matches.iter().any(|one| !whole(&one.path))

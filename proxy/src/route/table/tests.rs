@@ -32,11 +32,11 @@ fn settings() -> Arc<TrafficSettings> {
     })
 }
 
-fn origin() -> Origin {
+pub(super) fn origin() -> Origin {
     Origin { file: "policy.yaml".into(), line: 1, column: 1 }
 }
 
-fn source(name: usize, rank: u32, matches: Vec<RouteMatch>) -> RouteRule {
+pub(super) fn source(name: usize, rank: u32, matches: Vec<RouteMatch>) -> RouteRule {
     RouteRule {
         id: RuleId {
             kind: RouteKind::HTTPRoute,
@@ -55,7 +55,7 @@ fn source(name: usize, rank: u32, matches: Vec<RouteMatch>) -> RouteRule {
     }
 }
 
-fn table(sources: &[RouteRule]) -> RouteTable {
+pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
     let metrics = Metrics::new(1).route(Side::Outbound, "shop/reviews:80", "route");
     let compiled = sources
         .iter()
@@ -281,6 +281,7 @@ fn by_the_letter(sources: &[RouteRule], request: &Request) -> Option<usize> {
             PathMatch::Exact(_) => (0, 0),
             PathMatch::Regex(pattern) => (1, usize::MAX - pattern.len()),
             PathMatch::Prefix(path) => (2, usize::MAX - path.len()),
+            PathMatch::Grpc(_) => (3, 0),
         };
         (
             path,
@@ -302,6 +303,7 @@ fn holds(one: &RouteMatch, request: &Request) -> bool {
         StringMatch::Regex(pattern) => whole(pattern, value),
     };
     let path = match &one.path {
+        PathMatch::Grpc(_) => false,
         PathMatch::Exact(path) => **path == *request.path,
         PathMatch::Regex(pattern) => whole(pattern, &request.path),
         PathMatch::Prefix(path) => {
