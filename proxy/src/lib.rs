@@ -24,5 +24,7 @@ mod exchange;
 mod inbound;
 mod outbound;
 mod policy;
+#[allow(dead_code, reason = "its first users come with their protocols")]
+mod tunnel;
 mod upstream;
 mod worker;

@@ -60,6 +60,12 @@ impl Link {
         let _ = rustix::net::sockopt::set_socket_linger(&self.stream, Some(std::time::Duration::ZERO));
     }
 
+    /// Takes [`Link::reset_on_close`] back: the peer is to see an orderly end.
+    pub(crate) fn end_on_close(&self) {
+        // As above.
+        let _ = rustix::net::sockopt::set_socket_linger(&self.stream, None);
+    }
+
     /// Waits until the kernel reports an error on the socket, a reset above all: half-closed callers are left in peace.
     pub(crate) async fn failed(&self) {
         // An error of `ready` itself means that the runtime is going away, and this connection with it.
