@@ -11,6 +11,7 @@ use crate::{
     listen::{
         detect::{Detector, Verdict},
         header_watch::{HeaderWatch, Protocol},
+        sni,
     },
     request::{
         path::{PathRules, canonical},
@@ -39,6 +40,29 @@ pub fn header_watch(bytes: &[u8]) {
             cut.bytes_read(chunk, now);
         }
         assert_eq!(whole.deadline(&limits), cut.deadline(&limits), "the deadline depends on the chunks");
+    }
+}
+
+/// The first byte says how the rest is cut; what is read does not depend on the cutting, is read within the limit, and
+/// a name is one that a rule could have.
+pub fn client_hello(bytes: &[u8]) {
+    let Some((&first, bytes)) = bytes.split_first() else { return };
+    let whole = sni::Reader::new().feed(bytes);
+    let mut reader = sni::Reader::new();
+    let mut read = 0;
+    let mut cut = bytes.chunks(usize::from(first) + 1).map(|chunk| {
+        read += chunk.len();
+        reader.feed(chunk)
+    });
+    let cut = cut.find(|verdict| *verdict != sni::Verdict::NeedMore);
+    let cut = cut.unwrap_or(sni::Verdict::NeedMore);
+    assert_eq!(cut, whole, "what is read depends on the chunks");
+    // The header of one more record, and the rest of a chunk, may have come along.
+    assert!(read <= sni::MOST + 5 + usize::from(first) + 1, "{read} bytes were read");
+    if let sni::Verdict::Hello(Some(name)) = whole {
+        let name = name.as_str();
+        assert_eq!(name, name.to_ascii_lowercase());
+        assert!(!name.is_empty() && !name.ends_with('.') && !name.contains(['*', '\0', ' ']), "{name:?}");
     }
 }
 
@@ -80,7 +104,8 @@ mod tests {
     /// Every file of every corpus holds, so a finding stays fixed.
     #[test]
     fn corpora_hold() {
-        let targets: [Target; 4] = [
+        let targets: [Target; 5] = [
+            ("client_hello", super::client_hello),
             ("detect", super::detect),
             ("header_watch", super::header_watch),
             ("path", super::path),

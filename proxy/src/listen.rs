@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod detect;
 pub mod header_watch;
+pub mod sni;
 
 pub(crate) mod accept;
 pub(crate) mod connection;
