@@ -101,7 +101,7 @@ pub struct Direct {
 /// Where a direct request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Address {
-    /// The endpoint that the caller itself has dialled: the backend is [`Direct::backend`].
+    /// The endpoint that the caller itself has dialled, or named by its address: the backend is [`Direct::backend`].
     Endpoint(SocketAddr),
     /// The request's own authority, which no Service names. HTTP version as the caller's.
     Authority {

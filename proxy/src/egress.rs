@@ -11,20 +11,21 @@ use crate::{
     exchange::Exchange,
     policy::{Pinned, target::Target},
     request::strict::Checked,
+    runtime::snapshot::UpstreamProtocol,
 };
 
 /// Looking up a name must not take longer than making the connection may.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
-/// Pins a direct request to its address, in the HTTP version that the caller speaks.
+/// Pins a direct request to its address: in the HTTP version that the endpoint's Service says, else the caller's.
 pub(crate) async fn pin<'a>(
     exchange: &Exchange,
     direct: &'a Direct,
     checked: &Checked,
 ) -> Result<Pinned<'a>, Failure> {
-    let protocol = match checked.version {
-        Version::HTTP_2 => AppProtocol::Http2,
-        _ => AppProtocol::Http1,
+    let protocol = match (direct.backend().protocol, checked.version) {
+        (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => AppProtocol::Http2,
+        (UpstreamProtocol::Http1 | UpstreamProtocol::AsCaller, _) => AppProtocol::Http1,
     };
     let addr = match direct.to {
         Address::Endpoint(addr) => addr,

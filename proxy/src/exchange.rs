@@ -20,7 +20,6 @@ use crate::{
         connection::Connection,
     },
     request::strict::{self, Checked, PathRules, StrictContext},
-    route::rewrite,
     runtime::snapshot::{ListenerKey, Rule, Snapshot},
     telemetry::record::Record,
     worker::Worker,
@@ -94,10 +93,9 @@ impl Exchange {
 
     /// The answer of a rule that redirects.
     pub(crate) fn redirect(mut self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
-        let made = rule.redirect.as_deref().and_then(|redirect| {
-            let (host, port) = (checked.authority.host(), checked.authority.port());
-            let location = rewrite::location(redirect, host, port, uri);
-            let answer = Response::builder().status(redirect.status).header(LOCATION, location);
+        let made = rule.redirect.as_deref().and_then(|redirection| {
+            let location = redirection.location(checked.authority.host(), checked.authority.port(), uri);
+            let answer = Response::builder().status(redirection.redirect.status).header(LOCATION, location);
             answer.header(CONTENT_LENGTH, 0).body(AnswerBody::fixed(None, None)).ok()
         });
         let Some(mut answer) = made else { return self.refuse(Failure::Internal) };

@@ -7,4 +7,5 @@ pub(crate) mod rewrite;
 mod table;
 
 pub use modifier::Modifier;
+pub use rewrite::Redirection;
 pub use table::RouteTable;

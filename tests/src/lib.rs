@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod conformance;
 pub mod fault;
 pub mod grpc;
 pub mod mesh;

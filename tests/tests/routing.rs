@@ -278,14 +278,14 @@ async fn a_service_answers_to_all_its_names() {
 
 #[tokio::test]
 async fn unknown_hosts_go_out_or_not_as_egress_says() {
-    let outside = Backend::http1("outside").await;
+    let (web, outside) = (Backend::http1("web").await, Backend::http1("outside").await);
     let address = outside.address().to_string();
     let named = format!("localhost:{}", outside.address().port());
     // Mode, the answer by Host, the answer by absolute URI.
     let modes =
         [(None, 200, 404), (Some("Allow"), 200, 200), (Some("Log"), 200, 200), (Some("Deny"), 404, 404)];
     for (mode, by_host, by_uri) in modes {
-        let mut policy = SIDECAR.to_owned() + &mesh_service("web", "shop", outside.address());
+        let mut policy = SIDECAR.to_owned() + &mesh_service("web", "shop", web.address());
         if let Some(mode) = mode {
             policy += &format!(
                 "---\napiVersion: outrigger.dev/v1alpha1\nkind: Mesh\nmetadata: {{name: default}}\n\

@@ -264,7 +264,9 @@ object! {
         hostname("hostname"): Option<Spanned<Host>>,
         /// The path of the location.
         path("path"): Option<PathModifier>,
-        /// The port of the location; the scheme's own where a scheme is written. A scheme's own port is not shown.
+        /// The port of the location. Unless set: the scheme's own where `scheme` is written; else the Service's where
+        /// `hostname` is; else the one by which the request came, as its Host has it, or the Service's. A port that is the
+        /// scheme's own is not shown.
         port("port"): Option<Spanned<Port>>,
         /// 301, 302, 303, 307 or 308.
         status_code("statusCode"): Option<Spanned<Bounded<301, 308>>> = Redirect::STATUS,

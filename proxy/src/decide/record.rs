@@ -43,9 +43,9 @@ pub enum Resolution<'a> {
     Inbound,
     /// The outbound listener is pinned to it.
     Pinned(&'a ServicePort),
-    /// The original destination is its cluster IP and port; the authority is not looked at.
+    /// The original destination is its cluster IP and port, and the authority is not looked at; or the authority is.
     ClusterIp(&'a ServicePort),
-    /// The original destination is one of its endpoints: straight through.
+    /// The original destination, or else the authority, is one of its endpoints: straight through.
     Endpoint(&'a ServicePort, SocketAddr),
     /// It answers to the authority's host.
     Host(&'a ServicePort),

@@ -2,7 +2,8 @@
 //!
 //! A host whose Service has no port of the request's number means no Service: what reaches `reviews.example.com:8443`
 //! when the mesh knows only port 80 of it goes where any foreign destination goes, as egress says. An authority without
-//! a port means port 80, or the only port of a Service that has just one.
+//! a port means port 80, or the only port of a Service that has just one. An authority that is an address means what
+//! dialling that address would mean.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -52,21 +53,28 @@ pub(super) fn resolve<'a, R: Recorder>(
         Some(OutboundTarget::ByAuthority) => {}
         None => return no_listener(recorder),
     }
-    if let Some(address) = facts.original_destination {
-        if let Some(port) = snapshot.by_cluster_ip(address) {
-            recorder.resolved(Resolution::ClusterIp(&port.name));
-            return Meaning::Port(port);
-        }
-        if let Some(port) = snapshot.by_endpoint(address) {
-            recorder.resolved(Resolution::Endpoint(&port.name, address));
-            return Meaning::Endpoint(port, address);
-        }
+    if let Some(meant) = facts.original_destination.and_then(|to| by_address(snapshot, to, recorder)) {
+        return meant;
     }
     let egress = match facts.form {
         Form::Origin => snapshot.mesh.egress,
         Form::Absolute => snapshot.mesh.proxy_form_egress,
     };
     by_authority(snapshot, egress, head, recorder)
+}
+
+fn by_address<'a, R: Recorder>(
+    snapshot: &'a Snapshot,
+    address: SocketAddr,
+    recorder: &mut R,
+) -> Option<Meaning<'a>> {
+    if let Some(port) = snapshot.by_cluster_ip(address) {
+        recorder.resolved(Resolution::ClusterIp(&port.name));
+        return Some(Meaning::Port(port));
+    }
+    let port = snapshot.by_endpoint(address)?;
+    recorder.resolved(Resolution::Endpoint(&port.name, address));
+    Some(Meaning::Endpoint(port, address))
 }
 
 fn by_authority<'a, R: Recorder>(
@@ -87,6 +95,10 @@ fn by_authority<'a, R: Recorder>(
             }
             None => recorder.resolved(Resolution::NoSuchPort(&host.service)),
         }
+    } else if let Ok(ip) = head.host.parse()
+        && let Some(meant) = by_address(snapshot, SocketAddr::new(ip, head.port.unwrap_or(80)), recorder)
+    {
+        return meant;
     }
     match egress {
         Egress::Allow => outside(recorder, false),

@@ -186,6 +186,27 @@ fn the_listener_and_the_dialled_address_come_before_the_authority() {
     assert_eq!(straight.outcome(&snapshot), "Endpoint(10.0.0.2:80) as shop/reviews:80");
     let other = ask("cart", "/").dialled("10.9.9.9:80");
     assert_eq!(other.outcome(&snapshot), "default of shop/cart:8080 to shop/cart:8080");
+    let both = ask("10.96.0.7", "/").dialled("10.0.0.2:80");
+    assert_eq!(both.outcome(&snapshot), "Endpoint(10.0.0.2:80) as shop/reviews:80");
+}
+
+#[test]
+fn an_authority_that_is_an_address_means_what_dialling_it_would() {
+    let denied = snapshot(&mesh("Deny"));
+    let pay = "default of bank/pay:80 to bank/pay:80";
+    for (authority, outcome) in [
+        ("10.96.0.7", pay),
+        ("10.96.0.7:80", pay),
+        ("10.96.0.7:81", "NoService for egress"),
+        ("10.0.0.2", "Endpoint(10.0.0.2:80) as shop/reviews:80"),
+        ("10.0.0.1:8080", "Endpoint(10.0.0.1:8080) as shop/cart:8080"),
+        ("10.1.0.1:8080", "Endpoint(10.1.0.1:8080) as bank/pay:80"),
+        ("10.0.0.1", "NoService for egress"),
+    ] {
+        assert_eq!(ask(authority, "/rest").outcome(&denied), outcome, "{authority}");
+    }
+    let allowed = snapshot(POLICY);
+    assert_eq!(ask("10.0.0.1", "/").outcome(&allowed), "Authority { log: false } as egress");
 }
 
 #[test]

@@ -23,23 +23,37 @@ pub(crate) fn rewrite(head: &mut Parts, rewrite: &Rewrite) -> Result<(), http::E
     Ok(())
 }
 
-/// Where a redirect leads a request for `host` (as the request wrote it, brackets included) and `port`.
-pub(crate) fn location(redirect: &Redirect, host: &str, port: Option<u16>, uri: &Uri) -> String {
-    // Callers reach this proxy in plain text.
-    let scheme = redirect.scheme.as_deref().unwrap_or("http");
-    let host = redirect.host.as_deref().unwrap_or(host);
-    let port = match (redirect.port, &redirect.scheme) {
-        (Some(port), _) => Some(port),
-        (None, Some(_)) => None,
-        (None, None) => port,
-    };
-    let own = if scheme == "https" { 443 } else { 80 };
-    let port = port.filter(|port| *port != own).map(|port| format!(":{port}")).unwrap_or_default();
-    let path = match &redirect.path {
-        Some(change) => changed(change, uri.path()),
-        None => uri.path().to_owned(),
-    };
-    format!("{scheme}://{host}{port}{}", with_query(path, uri.query()))
+/// A redirect of a rule, on one port of a Service.
+#[derive(Clone, Debug)]
+pub struct Redirection {
+    /// What policy says.
+    pub redirect: Redirect,
+    /// The Service's port, which stands for the listener of the Gateway API.
+    pub service_port: u16,
+}
+
+impl Redirection {
+    /// Where it leads a request for `host` (as the request wrote it, brackets included) and `port`.
+    pub(crate) fn location(&self, host: &str, port: Option<u16>, uri: &Uri) -> String {
+        let redirect = &self.redirect;
+        // Callers reach this proxy in plain text.
+        let scheme = redirect.scheme.as_deref().unwrap_or("http");
+        let own = if scheme == "https" { 443 } else { 80 };
+        let port = match (redirect.port, &redirect.scheme, &redirect.host) {
+            (Some(port), ..) => port,
+            (None, Some(_), _) => own,
+            (None, None, Some(_)) => self.service_port,
+            // Back to where the caller came by, which on a pinned listener is not the Service's port.
+            (None, None, None) => port.unwrap_or(self.service_port),
+        };
+        let host = redirect.host.as_deref().unwrap_or(host);
+        let port = if port == own { String::new() } else { format!(":{port}") };
+        let path = match &redirect.path {
+            Some(change) => changed(change, uri.path()),
+            None => uri.path().to_owned(),
+        };
+        format!("{scheme}://{host}{port}{}", with_query(path, uri.query()))
+    }
 }
 
 fn with_query(path: String, query: Option<&str>) -> String {
@@ -111,10 +125,38 @@ mod tests {
             (Redirect { port: Some(8443), ..https.clone() }, None, "https://web:8443/a?q=1"),
             (Redirect { port: Some(443), ..https.clone() }, None, "https://web/a?q=1"),
             (Redirect { port: Some(443), ..nothing.clone() }, None, "http://web:443/a?q=1"),
-            (Redirect { host: Some("x.y".into()), ..nothing.clone() }, Some(81), "http://x.y:81/a?q=1"),
+            (Redirect { host: Some("x.y".into()), ..nothing.clone() }, Some(81), "http://x.y/a?q=1"),
             (Redirect { path: Some(PathRewrite::Full("/b".into())), ..nothing }, None, "http://web/b?q=1"),
         ] {
-            assert_eq!(location(&redirect, "web", port, &uri), expected, "{redirect:?} {port:?}");
+            let redirection = Redirection { redirect, service_port: 80 };
+            assert_eq!(redirection.location("web", port, &uri), expected, "{redirection:?} {port:?}");
+        }
+    }
+
+    #[test]
+    fn without_port_and_scheme_it_is_the_callers_or_the_services_port() {
+        let nothing = Redirect { scheme: None, host: None, path: None, port: None, status: 302 };
+        let host = Redirect { host: Some("x.y".into()), ..nothing.clone() };
+        let http = Redirect { scheme: Some("http".into()), ..host.clone() };
+        let https = Redirect { scheme: Some("https".into()), ..nothing.clone() };
+        for (redirect, service_port, port, expected) in [
+            (&nothing, 8080, None, "http://web:8080/"),
+            (&nothing, 8080, Some(8080), "http://web:8080/"),
+            (&nothing, 8080, Some(9000), "http://web:9000/"),
+            (&nothing, 8080, Some(80), "http://web/"),
+            (&nothing, 80, None, "http://web/"),
+            (&host, 8080, None, "http://x.y:8080/"),
+            (&host, 8080, Some(9000), "http://x.y:8080/"),
+            (&host, 80, Some(9000), "http://x.y/"),
+            (&http, 8080, Some(9000), "http://x.y/"),
+            (&https, 8080, Some(9000), "https://web/"),
+        ] {
+            let redirection = Redirection { redirect: redirect.clone(), service_port };
+            assert_eq!(
+                redirection.location("web", port, &Uri::from_static("/")),
+                expected,
+                "{redirection:?} {port:?}"
+            );
         }
     }
 

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     ctx::Side,
     policy::budget::Budget,
-    route::{Modifier, RouteTable, matcher::Regexes},
+    route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::metrics::Metrics,
 };
 
@@ -205,7 +205,10 @@ impl Builder<'_> {
             settings: from.settings.clone(),
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
-            redirect: from.redirect.clone().map(Box::new),
+            redirect: from
+                .redirect
+                .clone()
+                .map(|redirect| Box::new(Redirection { redirect, service_port: port.port })),
             rewrite: from.rewrite.clone().map(Box::new),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,

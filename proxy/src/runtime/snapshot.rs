@@ -14,7 +14,7 @@ use crate::{
     balance::EndpointCell,
     ctx::Side,
     policy::budget::Budget,
-    route::{Modifier, RouteTable},
+    route::{Modifier, Redirection, RouteTable},
     telemetry::metrics::{BackendMetrics, RouteMetrics},
 };
 
@@ -211,7 +211,7 @@ pub struct Rule {
     /// Changes to the answer.
     pub response_headers: Box<[Modifier]>,
     /// The answer to all of its requests.
-    pub redirect: Option<Box<model::Redirect>>,
+    pub redirect: Option<Box<Redirection>>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
     /// Backends with their shares.
