@@ -1,8 +1,9 @@
 //! `check`: policy files in; every finding at once, and the policy if there is no error, out.
 
 use crate::{
-    Finding, Severity, SourceFile,
+    Code, Finding, Severity, SourceFile,
     diagnostic::{self, Sources},
+    model::Origin,
     objects::Objects,
     policy::Policy,
     read, validate, yaml,
@@ -52,6 +53,21 @@ pub fn check(files: Vec<SourceFile>) -> Checked {
 }
 
 impl Checked {
+    /// Adds an error that only whoever reads the files that policy names can find, at the place that names one.
+    pub fn add_file_error(&mut self, at: &Origin, field: &str, message: &str, help: &str) {
+        let finding = Finding {
+            code: Code::NamedFile,
+            severity: Severity::Error,
+            origin: at.clone(),
+            field: field.to_owned(),
+            message: message.to_owned(),
+            help: Some(help.to_owned()),
+            related: Vec::new(),
+            span: self.sources.span(at),
+        };
+        self.findings.push(finding);
+    }
+
     /// The number of errors.
     pub fn errors(&self) -> usize {
         self.count(Severity::Error)

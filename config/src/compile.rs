@@ -10,10 +10,12 @@ mod mesh;
 mod routes;
 mod settings;
 mod targets;
+mod tls;
 
 pub(crate) use destination::qualified;
 pub(crate) use endpoints::{SERVICE_NAME, service_of};
 pub(crate) use matches::{everything, headers, query, target};
+pub(crate) use tls::server_name;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 mod macros;
 mod object;
 mod text;
+mod tls;
 mod value;
 
 pub(crate) use macros::{choice, object, parsed};
@@ -14,6 +15,7 @@ pub(crate) use text::{
     Cidr, DnsTarget, HeaderName, HeaderValue, Host, Ip, Label, Problem, SocketAddress, Subdomain, Text,
     TextValue, Timestamp, is_label, is_subdomain,
 };
+pub(crate) use tls::{FilePath, ServerName};
 pub(crate) use value::{Any, Bounded, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap};
 
 use schemars::JsonSchema;

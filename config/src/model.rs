@@ -8,6 +8,7 @@ mod destination;
 mod mesh;
 mod route;
 mod settings;
+mod tls;
 mod workload;
 
 pub use destination::{
@@ -19,6 +20,7 @@ pub use route::{
     Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, StringMatch,
 };
 pub use settings::{Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings};
+pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};
 
 use std::{fmt, sync::Arc};

@@ -23,7 +23,7 @@ pub(crate) use http_route::{
     PathModifier, PathModifierType, PathType, RouteRetry, RouteTimeouts, ValueType,
 };
 pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
-pub(crate) use mesh_service::{MeshService, Protocol};
+pub(crate) use mesh_service::{MeshService, Protocol, TlsBody, TlsMode};
 pub(crate) use metadata::Metadata;
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
 pub(crate) use route::{Match, Route, Rule};

@@ -55,7 +55,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("MeshService", "spec.endpoints[].identity"),
     ("MeshService", "spec.ports[].protocol=tcp"),
     ("MeshService", "spec.subset"),
-    ("MeshService", "spec.tls"),
     ("Service", "spec.ports[].appProtocol=https"),
     ("Service", "spec.ports[].appProtocol=kubernetes.io/wss"),
     ("Service", "spec.ports[].appProtocol=tcp"),

@@ -20,6 +20,7 @@ mod shadow;
 mod sidecars;
 mod targets;
 mod timeouts;
+mod tls;
 
 use crate::{
     diagnostic::Fault,

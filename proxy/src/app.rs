@@ -129,8 +129,8 @@ impl App {
     /// Starts a proxy and returns when it serves.
     pub fn start(options: Options) -> Result<Self, StartError> {
         let source = LocalSource::new(options.paths.clone(), options.sidecar.clone());
-        let resources = source.load()?;
-        let crew = Arc::new(Crew::start(&options, resources)?);
+        let policy = source.load()?;
+        let crew = Arc::new(Crew::start(&options, policy)?);
         crew.listen()?;
         let ended = Arc::new(Ended::default());
         follow(&crew, source);
@@ -187,10 +187,10 @@ fn follow(crew: &Arc<Crew>, source: LocalSource) {
     crew.background().spawn(source.watch(send, crew.status.clone(), crew.metrics.clone()));
     let crew = crew.clone();
     crew.clone().background().spawn(async move {
-        while let Some(Change { resources, in_use }) = receive.recv().await {
+        while let Some(Change { policy, in_use }) = receive.recv().await {
             // A large policy takes a while, and probes of the admin API share this runtime's one thread.
             let taking = crew.clone();
-            let applied = tokio::task::spawn_blocking(move || taking.apply(resources)).await;
+            let applied = tokio::task::spawn_blocking(move || taking.apply(policy)).await;
             let applied = applied.unwrap_or(Err(StartError::Panicked));
             let _ = in_use.send(applied.is_ok());
             match applied {

@@ -23,6 +23,7 @@ use crate::{
     },
     app::{Options, StartError},
     ctx::Side,
+    discovery::local::Prepared,
     drain::Switch,
     listen::{
         Listener,
@@ -30,7 +31,7 @@ use crate::{
         own::Own,
     },
     runtime::{
-        Store, build,
+        Store, build_to_serve,
         snapshot::{ListenerKey, Port, Service, Snapshot},
         status::{Loaded, Status},
     },
@@ -88,7 +89,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Crew {
     /// Starts everything but the listeners: runtimes, workers, the first snapshot.
-    pub(crate) fn start(options: &Options, resources: Resources) -> Result<Self, StartError> {
+    pub(crate) fn start(options: &Options, policy: Prepared) -> Result<Self, StartError> {
         let workers = options.workers.unwrap_or_else(default_workers).max(1);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -97,9 +98,9 @@ impl Crew {
             .build()
             .map_err(StartError::Thread)?;
         let metrics = Metrics::new(workers);
-        let snapshot = build(&resources, None, &metrics)?;
-        let status = Status::new();
-        let store = Arc::new(Store::new(snapshot));
+        let snapshot = build_to_serve(&policy.resources, &policy.connectors, None, &metrics)?;
+        let resources = policy.resources;
+        let (status, store) = (Status::new(), Arc::new(Store::new(snapshot)));
         let socket = accept::bind(resources.workload.admin);
         let socket = socket.map_err(|source| StartError::bind(resources.workload.admin, "admin", source))?;
         let admin = socket.local_addr().map_err(StartError::Thread)?;
@@ -215,13 +216,13 @@ impl Crew {
     }
 
     /// Takes up another policy, whole or not at all.
-    pub(crate) fn apply(&self, resources: Resources) -> Result<(), StartError> {
+    pub(crate) fn apply(&self, policy: Prepared) -> Result<(), StartError> {
         let previous = self.store.load();
-        let snapshot = build(&resources, Some(&previous), &self.metrics)?;
+        let snapshot = build_to_serve(&policy.resources, &policy.connectors, Some(&previous), &self.metrics)?;
         let bound = self.bind_new(&snapshot)?;
         self.store.publish(snapshot);
         self.open(bound, &self.store.load())?;
-        self.taken_up(resources);
+        self.taken_up(policy.resources);
         Ok(())
     }
 

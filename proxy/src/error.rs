@@ -32,6 +32,10 @@ pub enum Failure {
     ConnectFailed,
     /// The endpoint did not accept the connection in time.
     ConnectTimeout,
+    /// TLS to the endpoint could not be had.
+    TlsFailed,
+    /// The endpoint does not speak the protocol that policy gives it.
+    AlpnMismatch,
     /// The connection ended before the answer's head.
     UpstreamReset,
     /// The upstream ended after its head: the answer is cut off.
@@ -195,6 +199,8 @@ impl Failure {
             Failure::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UH, "no_endpoint"),
             Failure::ConnectFailed => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UF, "connect_failed"),
             Failure::ConnectTimeout => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UF, "connect_timeout"),
+            Failure::TlsFailed => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UF, "tls_failed"),
+            Failure::AlpnMismatch => (StatusCode::BAD_GATEWAY, 13, Flag::UPE, "alpn_mismatch"),
             Failure::UpstreamReset => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UC, "upstream_reset"),
             Failure::UpstreamCut => (StatusCode::BAD_GATEWAY, 14, Flag::UR, "upstream_cut"),
             Failure::UpstreamProtocol => (StatusCode::BAD_GATEWAY, 13, Flag::UPE, "upstream_protocol"),

@@ -9,5 +9,6 @@ pub mod snapshot;
 pub mod status;
 mod store;
 
+pub(crate) use build::build_to_serve;
 pub use build::{BuildError, build};
 pub use store::{Pinned, SnapshotCache, Store};

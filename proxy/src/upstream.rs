@@ -1,4 +1,4 @@
-//! Towards an endpoint: connect, pool, HTTP/1 and HTTP/2, one attempt.
+//! Towards an endpoint: connect, TLS, pool, HTTP/1 and HTTP/2, one attempt.
 
 pub(crate) mod attempt;
 pub(crate) mod connect;
@@ -7,3 +7,5 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod io;
 pub(crate) mod pool;
+pub(crate) mod stream;
+pub(crate) mod tls;

@@ -10,6 +10,7 @@ pub mod fault;
 pub mod grpc;
 pub mod mesh;
 pub mod metrics;
+pub mod outside;
 pub mod ports;
 pub mod process;
 pub mod proxy;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Scope, routes::Attachments};
+use super::{Scope, routes::Attachments, tls};
 use crate::{
     model::{Destination, DestinationPort, ObjectName},
     schema::ClusterIp,
@@ -52,6 +52,7 @@ fn destination(
         hosts,
         cluster_ips: cluster_ips(entry),
         ports,
+        tls: tls::outward(scope, entry),
     }
 }
 

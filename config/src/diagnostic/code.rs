@@ -95,4 +95,6 @@ codes! {
     RetryBudget = "OR154",
     /// The limits leave no time for a repeat.
     RetryRoom = "OR155",
+    /// A file that the policy names cannot be read, or holds something else.
+    NamedFile = "OR160",
 }

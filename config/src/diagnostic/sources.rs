@@ -32,6 +32,26 @@ impl Sources {
         Origin { file, line: span.line, column: span.column }
     }
 
+    /// The span of the value at a place, as far as its text tells where it ends; that of a whole file where the place is
+    /// not known.
+    pub(crate) fn span(&self, at: &Origin) -> Span {
+        let Origin { file: path, line, column } = at;
+        let file = self.files.iter().position(|(known, _)| known == path).unwrap_or(usize::MAX);
+        let mut span = Span { file: file as u32, line: *line, column: *column, start: 0, end: 0 };
+        let Some((_, text)) = self.files.get(file) else { return span };
+        let lines = text.split_inclusive('\n').take((*line as usize).saturating_sub(1));
+        let from: usize = lines.map(str::len).sum();
+        let rest = text.get(from..).unwrap_or_default();
+        let Some((before, _)) = rest.char_indices().nth((*column as usize).saturating_sub(1)) else {
+            return span;
+        };
+        let value = &rest[before..];
+        let length = value.find([',', '}', ']', '\n', '#']).unwrap_or(value.len()).max(1);
+        span.start = (from + before) as u32;
+        span.end = span.start + length as u32;
+        span
+    }
+
     /// The line of the span without its end, and the byte range of the span in it, at least one column wide.
     pub(crate) fn line(&self, span: &Span) -> Option<(&str, std::ops::Range<usize>)> {
         let (_, text) = self.files.get(span.file as usize)?;

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ObjectName, Origin, RouteRule, TrafficSettings};
+use super::{ObjectName, Origin, OutwardTls, RouteRule, TrafficSettings};
 
 /// One port of one Service; shown as `namespace/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -37,6 +37,8 @@ pub struct Destination {
     pub cluster_ips: Vec<IpAddr>,
     /// Ports, sorted by number, at least one.
     pub ports: Vec<DestinationPort>,
+    /// TLS to the endpoints of every port; `None`: plaintext.
+    pub tls: Option<Arc<OutwardTls>>,
 }
 
 /// One port of a destination.

@@ -2,7 +2,8 @@
 
 use super::Metadata;
 use crate::convert::{
-    Any, Bounded, DnsTarget, Host, List, Port, SocketAddress, Spanned, Strict, Text, TextMap, choice, object,
+    Any, Bounded, DnsTarget, FilePath, Host, List, Port, ServerName, SocketAddress, Spanned, Strict, Text,
+    TextMap, choice, object,
 };
 
 object! {
@@ -31,6 +32,10 @@ object! {
         /// Its endpoints; each serves every port, on its own port number. Without any, requests are answered 503
         /// `no_endpoint` (OR153).
         endpoints("endpoints"): List<MeshEndpoint>,
+        /// TLS to its endpoints, which stand outside the mesh; unset: plaintext. Callers go on to speak plain HTTP: the proxy
+        /// adds TLS, within `timeouts.connect`. An endpoint to which TLS cannot be had is never spoken to without it:
+        /// requests are answered 503 `tls_failed`.
+        tls("tls"): Option<TlsBody>,
     }
 }
 
@@ -72,4 +77,35 @@ object! {
         labels("labels"): TextMap,
     }
     exactly_one ["address", "dns"]
+}
+
+object! {
+    /// TLS 1.2 or 1.3 from this proxy to the endpoints.
+    pub(crate) struct TlsBody {
+        /// Whether TLS is spoken, and whether the proxy shows a certificate of its own.
+        mode("mode"): Spanned<TlsMode>,
+        /// The name that the endpoints' certificates must be for, a host or an IP address; a host is also asked for (SNI).
+        /// Unless set: the first of `hosts`, else the name of the `dns` endpoints, which then must all have the same one.
+        server_name("serverName"): Option<Spanned<ServerName>>,
+        /// A file with the certificates (PEM) of the authorities that are trusted; unless set, those that the system
+        /// trusts. A relative path is taken from the folder of this policy file. The file is read by the proxy, and again
+        /// whenever it changes; one that cannot be used refuses the change (OR160). So are the next two.
+        trust_bundle("trustBundle"): Option<Spanned<FilePath>>,
+        /// `Mutual`: a file with the proxy's own certificate and those between it and the root (PEM).
+        certificate("certificate"): Option<Spanned<FilePath>>,
+        /// `Mutual`: a file with the private key of `certificate` (PEM, not encrypted).
+        private_key("privateKey"): Option<Spanned<FilePath>>,
+    }
+}
+
+choice! {
+    /// How TLS is spoken.
+    pub(crate) enum TlsMode {
+        /// Plaintext.
+        Disabled = "Disabled",
+        /// TLS; the endpoint shows a certificate.
+        Simple = "Simple",
+        /// TLS; both sides show a certificate.
+        Mutual = "Mutual",
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::Checks;
+use super::{Checks, tls};
 use crate::{
     compile::{SERVICE_NAME, service_of},
     convert::{List, Port, Spanned},
@@ -37,6 +37,7 @@ fn mesh_service(object: &Object<MeshService>, checks: &mut Checks<'_>) {
         let fault = Fault::warning(Code::NoEndpoints, object.span, message);
         checks.push(fault.help("add one, such as `endpoints: [{address: \"127.0.0.1:9000\"}]`"));
     }
+    tls::check(object, checks);
     let mut seen: HashMap<_, Span> = HashMap::new();
     for endpoint in spec.endpoints.iter() {
         let Some(address) = &endpoint.address else { continue };

@@ -3,6 +3,7 @@
 //! What it hands on is always whole and valid. Whatever is wrong with a change (a bad edit, a file that vanished, half a
 //! file) is reported with file, line and column in the log, in a metric and in the status, and changes nothing.
 
+mod named;
 mod read;
 
 pub use read::{ReadError, read};
@@ -10,16 +11,18 @@ pub use read::{ReadError, read};
 use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use outrigger_config::{
-    CompileError, Finding, Severity, SourceFile,
+    Checked, CompileError, Finding, Severity, SourceFile,
     model::{ObjectName, Resources},
 };
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use self::named::{Contents, Named};
 use super::watch::{Changes, Pace, Wake};
 use crate::{
     runtime::status::{Rejection, Status},
     telemetry::metrics::Metrics,
+    upstream::tls::Connectors,
 };
 
 /// Findings of one refused change that go to the log; all of them are in the status.
@@ -45,6 +48,16 @@ impl Rejected {
     /// A reason that has no place in a file.
     fn whole(message: String) -> Self {
         Self { lines: vec![message.clone()], text: message, findings: Vec::new() }
+    }
+
+    /// Findings, an error among them.
+    fn found(checked: &Checked) -> Self {
+        let errors = checked.findings.iter().filter(|finding| finding.severity() == Severity::Error);
+        Self {
+            lines: errors.map(Finding::to_string).collect(),
+            text: checked.render_text(false),
+            findings: checked.findings.iter().map(Finding::to_json).collect(),
+        }
     }
 
     fn report(&self, status: &Status, metrics: &Metrics) {
@@ -76,11 +89,20 @@ impl From<CompileError> for Rejected {
     }
 }
 
+/// A policy that can be used.
+#[derive(Debug)]
+pub struct Prepared {
+    /// What it says.
+    pub resources: Resources,
+    /// What was made of the certificates and keys that it names.
+    pub(crate) connectors: Connectors,
+}
+
 /// A policy on its way to the proxy.
 #[derive(Debug)]
 pub struct Change {
     /// The whole policy.
-    pub resources: Resources,
+    pub policy: Prepared,
     /// To be told whether it is in use now. A port that it wants may be taken: then the files hold something else than
     /// the proxy uses.
     pub in_use: oneshot::Sender<bool>,
@@ -93,25 +115,71 @@ pub struct LocalSource {
     sidecar: Option<ObjectName>,
     pace: Pace,
     /// The contents that the policy in use was made of.
-    in_use: Mutex<Option<u64>>,
+    in_use: Mutex<Option<Signature>>,
+    named: Mutex<Named>,
+}
+
+/// Tells contents apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Signature {
+    /// Those of the policy files.
+    policy: u64,
+    /// Those of the files that they name.
+    named: u64,
+}
+
+/// What came of policy files.
+struct Compiled {
+    signature: Signature,
+    result: Result<Prepared, Rejected>,
 }
 
 impl LocalSource {
     /// The policy of `paths`. `sidecar` is needed where they hold several.
     pub fn new(paths: Vec<PathBuf>, sidecar: Option<ObjectName>) -> Self {
-        Self { paths, sidecar, pace: Pace::default(), in_use: Mutex::new(None) }
+        Self { paths, sidecar, pace: Pace::default(), in_use: Mutex::default(), named: Mutex::default() }
     }
 
     /// Reads the policy now. Warnings go to the log.
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
-    pub fn load(&self) -> Result<Resources, Rejected> {
-        let read = read(&self.paths);
-        let signature = read::signature(&read);
-        let resources = compile(read?, self.sidecar.as_ref())?;
+    pub fn load(&self) -> Result<Prepared, Rejected> {
+        let Compiled { signature, result } = self.compile(read(&self.paths));
+        let prepared = result?;
         *self.in_use.lock() = Some(signature);
-        Ok(resources)
+        self.named.lock().take_up();
+        Ok(prepared)
+    }
+
+    /// Checks and compiles what was read, and reads the files that it names.
+    fn compile(&self, files: Result<Vec<SourceFile>, ReadError>) -> Compiled {
+        let policy = read::signature(&files);
+        let mut contents = Contents::read(&[]);
+        let result = files.map_err(Rejected::from).and_then(|files| {
+            let (resources, mut checked) = compile(files, self.sidecar.as_ref())?;
+            let paths = named::paths(&resources);
+            contents = Contents::read(&paths);
+            self.named.lock().judge(policy, paths);
+            match Connectors::read(&resources, |path| contents.of(path)) {
+                Ok(connectors) => Ok(Prepared { resources, connectors }),
+                Err(unusable) => {
+                    for one in unusable {
+                        checked.add_file_error(&one.origin, &one.field, &one.message, one.help);
+                    }
+                    Err(Rejected::found(&checked))
+                }
+            }
+        });
+        Compiled { signature: Signature { policy, named: contents.signature() }, result }
+    }
+
+    /// The files as they are now, and what tells them from others.
+    fn look(&self) -> (Signature, Result<Vec<SourceFile>, ReadError>) {
+        let files = read(&self.paths);
+        let policy = read::signature(&files);
+        let named = self.named.lock().of(policy);
+        (Signature { policy, named: Contents::read(&named).signature() }, files)
     }
 
     /// Follows the files until nobody receives any more: sends every policy that differs from the one in use. Must
@@ -119,6 +187,7 @@ impl LocalSource {
     pub async fn watch(self, send: mpsc::Sender<Change>, status: Arc<Status>, metrics: Arc<Metrics>) {
         status.set_sources(self.paths.clone());
         let mut changes = Changes::new(&self.paths, self.pace);
+        changes.also(self.named.lock().all());
         let in_use = *self.in_use.lock();
         let mut judge = Judge { in_use, judged: in_use };
         // What changed since the policy was loaded and before it was followed.
@@ -130,11 +199,7 @@ impl LocalSource {
                 () = send.closed() => return,
             };
             changes.arm();
-            let files = blocking(&source, |source| {
-                let files = read(&source.paths);
-                (read::signature(&files), files)
-            });
-            let Some((signature, files)) = files.await else { continue };
+            let Some((signature, files)) = blocking(&source, Self::look).await else { continue };
             match judge.look(wake, signature) {
                 Verdict::Nothing => {}
                 Verdict::Wait => changes.touch(),
@@ -143,23 +208,29 @@ impl LocalSource {
                     status.clear_rejection();
                 }
                 Verdict::Compile => {
-                    let compiled = move |source: &Self| compile(files?, source.sidecar.as_ref());
-                    match blocking(&source, compiled).await {
-                        Some(Ok(resources)) => {
+                    let compiled = blocking(&source, move |source| source.compile(files)).await;
+                    let Some(Compiled { signature, result }) = compiled else {
+                        Rejected::whole("internal error while checking the policy files".into())
+                            .report(&status, &metrics);
+                        continue;
+                    };
+                    judge.judged = Some(signature);
+                    changes.also(source.named.lock().all());
+                    match result {
+                        Ok(policy) => {
                             let (in_use, answer) = oneshot::channel();
-                            if send.send(Change { resources, in_use }).await.is_err() {
+                            if send.send(Change { policy, in_use }).await.is_err() {
                                 return;
                             }
                             if answer.await.unwrap_or(false) {
                                 judge.in_use = Some(signature);
+                                source.named.lock().take_up();
                             } else {
                                 // What stood in its way may go: the next look judges it anew.
                                 judge.judged = None;
                             }
                         }
-                        Some(Err(rejected)) => rejected.report(&status, &metrics),
-                        None => Rejected::whole("internal error while checking the policy files".into())
-                            .report(&status, &metrics),
+                        Err(rejected) => rejected.report(&status, &metrics),
                     }
                 }
             }
@@ -176,21 +247,14 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(move || work(&source)).await.ok()
 }
 
-fn compile(files: Vec<SourceFile>, sidecar: Option<&ObjectName>) -> Result<Resources, Rejected> {
+fn compile(files: Vec<SourceFile>, sidecar: Option<&ObjectName>) -> Result<(Resources, Checked), Rejected> {
     let checked = outrigger_config::check(files);
-    let Some(policy) = &checked.policy else {
-        let errors = checked.findings.iter().filter(|finding| finding.severity() == Severity::Error);
-        return Err(Rejected {
-            lines: errors.map(Finding::to_string).collect(),
-            text: checked.render_text(false),
-            findings: checked.findings.iter().map(Finding::to_json).collect(),
-        });
-    };
+    let Some(policy) = &checked.policy else { return Err(Rejected::found(&checked)) };
     let resources = policy.compile(sidecar)?;
     for finding in checked.findings.iter().filter(|finding| finding.severity() == Severity::Warning) {
         tracing::warn!("{finding}");
     }
-    Ok(resources)
+    Ok((resources, checked))
 }
 
 /// What to do about contents that were read.
@@ -209,12 +273,12 @@ enum Verdict {
 /// Remembers which contents were judged, so that nothing is reported or applied twice.
 #[derive(Debug)]
 struct Judge {
-    in_use: Option<u64>,
-    judged: Option<u64>,
+    in_use: Option<Signature>,
+    judged: Option<Signature>,
 }
 
 impl Judge {
-    fn look(&mut self, wake: Wake, signature: u64) -> Verdict {
+    fn look(&mut self, wake: Wake, signature: Signature) -> Verdict {
         if self.judged == Some(signature) {
             return Verdict::Nothing;
         }

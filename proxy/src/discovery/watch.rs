@@ -87,6 +87,7 @@ impl Rest {
 #[derive(Debug)]
 pub(super) struct Changes {
     paths: Vec<PathBuf>,
+    also: Vec<PathBuf>,
     pace: Pace,
     watcher: Option<RecommendedWatcher>,
     events: mpsc::Receiver<Event>,
@@ -117,11 +118,11 @@ impl Changes {
         watcher: Option<RecommendedWatcher>,
         events: mpsc::Receiver<Event>,
     ) -> Self {
-        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let mut poll = interval_at(Instant::now() + pace.poll, pace.poll);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = Self {
             paths: paths.iter().map(absolute).collect(),
+            also: Vec::new(),
             pace,
             watcher,
             events,
@@ -141,7 +142,7 @@ impl Changes {
             // Gone with its folder, most likely.
             let _ = watcher.unwatch(folder);
         }
-        self.places = Places::of(&self.paths);
+        self.places = Places::of(&[self.paths.as_slice(), &self.also].concat());
         self.places.folders.retain(|folder| match watcher.watch(folder, RecursiveMode::NonRecursive) {
             Ok(()) => true,
             Err(error) => {
@@ -149,6 +150,19 @@ impl Changes {
                 false
             }
         });
+    }
+
+    /// Follows these files too, and no longer those of the last call. What happened to them before is not known: that
+    /// counts as a change.
+    pub(super) fn also(&mut self, files: Vec<PathBuf>) {
+        let mut files: Vec<_> = files.iter().map(absolute).collect();
+        files.sort();
+        files.dedup();
+        if self.also != files {
+            self.also = files;
+            self.arm();
+            self.touch();
+        }
     }
 
     /// Something has changed, as far as the caller knows.
@@ -182,6 +196,10 @@ impl Changes {
             }
         }
     }
+}
+
+fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
 }
 
 /// What an event says, if it concerns policy files at all. Reading files makes events too; those say nothing.

@@ -130,6 +130,8 @@ fn describe(failure: Failure) -> &'static str {
         Failure::NoEndpoint => "the destination has no endpoint",
         Failure::ConnectFailed => "the endpoint could not be reached",
         Failure::ConnectTimeout => "the endpoint did not accept the connection in time",
+        Failure::TlsFailed => "TLS to the endpoint could not be had",
+        Failure::AlpnMismatch => "the endpoint does not speak the protocol that policy gives it",
         Failure::UpstreamReset => "the connection ended before the answer began",
         Failure::UpstreamCut => "the answer was cut off",
         Failure::UpstreamProtocol => "the upstream broke its protocol",

@@ -25,7 +25,7 @@ use crate::{
     decide::{Dice, Purpose},
     error::Failure,
     request::strict::Checked,
-    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason},
+    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason, TlsFault},
     upstream::attempt::{self, AttemptError, Class, Handover, Plan},
     worker::Worker,
 };
@@ -180,11 +180,13 @@ impl Attempts<'_> {
         head: &Parts,
         body: RequestBody,
     ) -> Result<Response<UpstreamBody>, AttemptError> {
-        let pool = self.worker.pool.endpoint(picked.addr);
+        let target = &self.pinned.target;
+        let pool = self.worker.pool.endpoint(picked.addr, target.tls());
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
-            metrics: self.pinned.target.metrics(),
-            protocol: self.pinned.target.protocol(self.checked.version),
+            metrics: target.metrics(),
+            protocol: target.protocol(self.checked.version),
+            tls: target.tls(),
             connect: timeouts.connect,
             repeatable: self.repeatable,
         };
@@ -198,7 +200,12 @@ impl Attempts<'_> {
                 }
                 let handover = Handover { key: self.key.as_ref(), framing: self.checked.framing };
                 let request = Request::from_parts(head, body);
-                self.within(pin!(attempt::send(opened, request, handover)), timeouts.attempt).await
+                let sent =
+                    self.within(pin!(attempt::send(opened, request, handover)), timeouts.attempt).await;
+                if matches!(&sent, Err(error) if error.failure == Failure::TlsFailed) {
+                    target.metrics().tls_failed(self.worker.id, TlsFault::Refused);
+                }
+                sent
             }
             Err(error) => Err(error),
         };
@@ -206,7 +213,7 @@ impl Attempts<'_> {
         if result.is_ok() {
             picked.observe(elapsed);
         }
-        self.pinned.target.metrics().attempt(self.worker.id, outcome_of(&result), elapsed);
+        target.metrics().attempt(self.worker.id, outcome_of(&result), elapsed);
         result
     }
 
@@ -328,6 +335,7 @@ fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) -> AttemptO
         (_, Failure::RequestTimeout) => AttemptOutcome::RequestTimeout,
         (_, Failure::StreamIdle) => AttemptOutcome::StreamIdle,
         (Class::Connect, Failure::ConnectTimeout) => AttemptOutcome::ConnectTimeout,
+        (Class::Connect, Failure::TlsFailed | Failure::AlpnMismatch) => AttemptOutcome::TlsFailed,
         (Class::Connect, _) => AttemptOutcome::ConnectFailed,
         (Class::Unsent | Class::Refused, _) => AttemptOutcome::Refused,
         (Class::Reset, _) => AttemptOutcome::Reset,

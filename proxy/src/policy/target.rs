@@ -12,6 +12,7 @@ use crate::{
     error::Failure,
     runtime::snapshot::{Backend, UpstreamProtocol},
     telemetry::metrics::BackendMetrics,
+    upstream::tls::Outward,
     worker::Worker,
 };
 
@@ -86,6 +87,14 @@ impl Target {
                 AppProtocol::Http2
             }
             _ => AppProtocol::Http1,
+        }
+    }
+
+    /// TLS to the endpoints; `None`: plaintext.
+    pub(crate) fn tls(&self) -> Option<&Outward> {
+        match self {
+            Target::Service(backend) => backend.tls.as_deref(),
+            Target::Address { .. } => None,
         }
     }
 

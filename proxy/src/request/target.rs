@@ -30,7 +30,7 @@ pub fn for_http1(parts: &mut Parts, framing: Framing) {
 ///
 /// # Errors
 /// The Host is not an authority. The strict check lets none such in; a header filter can put one there.
-pub fn for_http2(parts: &mut Parts, scheme: Scheme) -> Result<(), http::uri::InvalidUri> {
+pub fn for_http2(parts: &mut Parts, scheme: &Scheme) -> Result<(), http::uri::InvalidUri> {
     parts.version = Version::HTTP_2;
     let host = parts.headers.remove(header::HOST);
     let unchanged = match (&host, parts.uri.authority()) {
@@ -38,14 +38,14 @@ pub fn for_http2(parts: &mut Parts, scheme: Scheme) -> Result<(), http::uri::Inv
         (None, Some(_)) => true,
         _ => false,
     };
-    if unchanged && parts.uri.scheme() == Some(&scheme) {
+    if unchanged && parts.uri.scheme() == Some(scheme) {
         return Ok(());
     }
     let mut uri = std::mem::take(&mut parts.uri).into_parts();
     if !unchanged && let Some(host) = host {
         uri.authority = Some(Authority::try_from(host.as_bytes())?);
     }
-    uri.scheme = uri.authority.as_ref().map(|_| scheme);
+    uri.scheme = uri.authority.as_ref().map(|_| scheme.clone());
     // An authority, a scheme and a path that begins with a slash are always a URI.
     parts.uri = Uri::from_parts(uri).unwrap_or_default();
     Ok(())
@@ -92,10 +92,10 @@ mod tests {
             ("http://a/x", None, "http://a/x"),
         ] {
             let mut head = parts(uri, host);
-            for_http2(&mut head, Scheme::HTTP).unwrap();
+            for_http2(&mut head, &Scheme::HTTP).unwrap();
             assert_eq!(head.uri, expected);
             assert!(!head.headers.contains_key("host"));
         }
-        assert!(for_http2(&mut parts("/", Some("a b")), Scheme::HTTP).is_err());
+        assert!(for_http2(&mut parts("/", Some("a b")), &Scheme::HTTP).is_err());
     }
 }

@@ -7,8 +7,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
-    self, AppProtocol, BackendTarget, Destination, DestinationPort, EndpointAddress, InboundListener,
-    PathMatch, Resources, RouteRule, ServicePort, TrafficSettings,
+    self, BackendTarget, Destination, DestinationPort, EndpointAddress, InboundListener, PathMatch,
+    Resources, RouteRule, ServicePort, TrafficSettings,
 };
 
 use super::{
@@ -23,6 +23,7 @@ use crate::{
     policy::budget::Budget,
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::metrics::Metrics,
+    upstream::tls::{Connectors, Outward},
 };
 
 /// Why resources make no snapshot. All of it is checked when policy files are read: this is for other sources.
@@ -50,7 +51,8 @@ pub enum BuildError {
     UnknownService(ServicePort),
 }
 
-/// Builds the snapshot after `previous`, or the first one.
+/// Builds the snapshot after `previous`, or the first one, for who only decides: a destination that wants TLS cannot be
+/// connected to.
 ///
 /// # Errors
 /// The first thing that cannot be compiled. Nothing has changed then.
@@ -59,9 +61,23 @@ pub fn build(
     previous: Option<&Snapshot>,
     metrics: &Metrics,
 ) -> Result<Snapshot, BuildError> {
+    build_to_serve(resources, &Connectors::default(), previous, metrics)
+}
+
+/// As [`build`], for who sends requests too: with the TLS of the destinations that have one.
+///
+/// # Errors
+/// As [`build`].
+pub(crate) fn build_to_serve(
+    resources: &Resources,
+    connectors: &Connectors,
+    previous: Option<&Snapshot>,
+    metrics: &Metrics,
+) -> Result<Snapshot, BuildError> {
     let mut builder = Builder {
         previous,
         metrics,
+        connectors,
         carry: previous.map(Carry::from).unwrap_or_default(),
         backends: foldhash::HashMap::default(),
         regexes: Regexes::default(),
@@ -99,6 +115,7 @@ pub fn build(
 struct Builder<'a> {
     previous: Option<&'a Snapshot>,
     metrics: &'a Metrics,
+    connectors: &'a Connectors,
     carry: Carry<'a>,
     backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
     regexes: Regexes,
@@ -110,23 +127,21 @@ impl Builder<'_> {
         for destination in destinations {
             for port in &destination.ports {
                 let name = ServicePort { service: destination.name.clone(), port: port.port };
-                let backend = self.backend(&name, port.protocol, &port.settings);
+                let tls = self.connectors.of(destination).map(|made| self.carry.outward(destination, made));
+                let backend = self.backend(&name, port, tls);
                 self.backends.insert(name, backend);
             }
         }
     }
 
-    fn backend(
-        &self,
-        name: &ServicePort,
-        protocol: AppProtocol,
-        settings: &Arc<TrafficSettings>,
-    ) -> Arc<Backend> {
-        let protocol = UpstreamProtocol::from(protocol);
+    fn backend(&self, name: &ServicePort, port: &DestinationPort, tls: Option<Arc<Outward>>) -> Arc<Backend> {
+        let protocol = UpstreamProtocol::from(port.protocol);
+        let settings = &port.settings;
         let old = self.carry.backend(name);
         match old {
-            Some(old) if old.protocol == protocol && old.settings == *settings => old.clone(),
+            Some(old) if (old.protocol, &old.settings, &old.tls) == (protocol, settings, &tls) => old.clone(),
             _ => Arc::new(Backend {
+                tls,
                 metrics: self.metrics.backend(&name.to_string()),
                 label: name.to_string().into(),
                 service: Some(name.clone()),
@@ -245,6 +260,7 @@ impl Builder<'_> {
             metrics: self.metrics.backend(&label),
             label: label.into(),
             protocol: from.protocol.into(),
+            tls: None,
             settings: from.settings.clone(),
             endpoints: self.carry.app(from.app),
         });
@@ -262,6 +278,7 @@ impl Builder<'_> {
             service: None,
             label: "egress".into(),
             protocol: UpstreamProtocol::AsCaller,
+            tls: None,
             settings: settings.clone(),
             endpoints: Arc::default(),
             metrics: self.metrics.backend("egress"),

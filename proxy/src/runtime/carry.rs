@@ -1,19 +1,21 @@
 //! State that outlives a reload, by key. It moves here and nowhere else.
 //!
-//! Endpoint cells (with the load of every endpoint) by Service port or app address, and retry budgets by Service port and
-//! rule. What a new policy no longer names goes with the last request that uses it.
+//! Endpoint cells (with the load of every endpoint) by Service port or app address, retry budgets by Service port and
+//! rule, TLS (with its sessions, and its name in the pools) by destination. What a new policy no longer names goes with
+//! the last request that uses it.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use outrigger_config::model::{RetryBudget, RuleId, ServicePort};
+use outrigger_config::model::{Destination, ObjectName, RetryBudget, RuleId, ServicePort};
 
 use super::snapshot::{Backend, Rule, Snapshot};
-use crate::{balance::EndpointCell, policy::budget::Budget};
+use crate::{balance::EndpointCell, policy::budget::Budget, upstream::tls::Outward};
 
 /// What the last snapshot leaves to the next.
 #[derive(Default)]
 pub(super) struct Carry<'a> {
     backends: foldhash::HashMap<&'a ServicePort, &'a Arc<Backend>>,
+    outwards: foldhash::HashMap<&'a ObjectName, &'a Arc<Outward>>,
     apps: foldhash::HashMap<SocketAddr, &'a Arc<Backend>>,
     budgets: foldhash::HashMap<&'a ServicePort, &'a Arc<Budget>>,
     rule_budgets: foldhash::HashMap<(&'a ServicePort, &'a RuleId), &'a Arc<Budget>>,
@@ -24,6 +26,9 @@ impl<'a> Carry<'a> {
         let mut carry = Self::default();
         for port in snapshot.ports() {
             carry.backends.insert(&port.name, &port.backend);
+            if let Some(tls) = &port.backend.tls {
+                carry.outwards.insert(&port.name.service, tls);
+            }
             carry.budgets.insert(&port.name, &port.default_rule.budget);
             for rule in port.routes.iter().flat_map(|routes| routes.rules()) {
                 if let Some(id) = &rule.id {
@@ -42,6 +47,15 @@ impl<'a> Carry<'a> {
     /// The last backend of a Service port.
     pub(super) fn backend(&self, port: &ServicePort) -> Option<&'a Arc<Backend>> {
         self.backends.get(port).copied()
+    }
+
+    /// The TLS of a destination: that of the last snapshot where neither policy nor files have changed, and with it its
+    /// connections and sessions.
+    pub(super) fn outward(&self, destination: &Destination, made: Arc<Outward>) -> Arc<Outward> {
+        match self.outwards.get(&destination.name) {
+            Some(old) if **old == made => Arc::clone(old),
+            _ => made,
+        }
     }
 
     /// The endpoint cell of an app.

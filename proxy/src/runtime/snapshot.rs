@@ -16,6 +16,7 @@ use crate::{
     policy::budget::Budget,
     route::{Modifier, Redirection, RouteTable},
     telemetry::metrics::{BackendMetrics, RouteMetrics},
+    upstream::tls::Outward,
 };
 
 /// Names a listener across snapshots, since a connection may outlive the one it came in under: the address that policy binds, and the how manieth of those with that address it
@@ -154,6 +155,8 @@ pub struct Backend {
     pub label: Arc<str>,
     /// What the endpoints speak.
     pub protocol: UpstreamProtocol,
+    /// TLS to the endpoints; `None`: plaintext.
+    pub(crate) tls: Option<Arc<Outward>>,
     /// The settings of this Service port; how to balance is always taken from here.
     pub settings: Arc<TrafficSettings>,
     /// The live endpoints.

@@ -10,7 +10,7 @@ mod listener;
 mod process;
 mod route;
 
-pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason};
+pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use listener::{ListenerMetrics, ParseError};
 pub use route::RouteMetrics;
 
@@ -71,7 +71,7 @@ families! {
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
         "Requests that have begun and not ended.", "2 x routes";
     ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
-        "Attempts to get an answer from an endpoint.", "services x 13";
+        "Attempts to get an answer from an endpoint.", "services x 14";
     ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],
         "From an attempt's start to the answer's head or its failure.", "services x 20";
     RETRIES: Counter "outrigger_retries_total" ["service", "reason"],
@@ -84,6 +84,8 @@ families! {
         "Open connections to endpoints.", "services";
     UPSTREAM_CONNECT_FAILURES: Counter "outrigger_upstream_connect_failures_total" ["service"],
         "Connections to endpoints that could not be made.", "services";
+    UPSTREAM_TLS_FAILURES: Counter "outrigger_upstream_tls_failures_total" ["service", "reason"],
+        "Connections to endpoints on which TLS could not be had, by what was wrong.", "services x 10";
     DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["side", "listener"],
         "Connections accepted.", "listeners";
     DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["side", "listener"],

@@ -8,7 +8,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use http::{Request, Response};
 use outrigger_config::model::AppProtocol;
 
-use super::{http1, http2, pool::EndpointPool};
+use super::{http1, http2, pool::EndpointPool, tls::Outward};
 use crate::{
     body::{Key, RequestBody, UpstreamBody},
     error::Failure,
@@ -103,7 +103,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) metrics: &'a Arc<BackendMetrics>,
     /// What the endpoint speaks.
     pub(crate) protocol: AppProtocol,
-    /// Limit for making a connection.
+    /// TLS to the endpoint; `None`: plaintext.
+    pub(crate) tls: Option<&'a Outward>,
+    /// Limit for making a connection, TLS included.
     pub(crate) connect: Option<Duration>,
     /// The request may be sent twice, so a connection that turns out dead costs nothing but a repeat.
     pub(crate) repeatable: bool,

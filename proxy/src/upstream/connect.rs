@@ -1,4 +1,4 @@
-//! Makes one TCP connection to an endpoint within the connect timeout.
+//! Makes one connection to an endpoint, TLS included, within the connect timeout.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -7,8 +7,13 @@ use tokio::net::TcpStream;
 use super::{
     attempt::{AttemptError, Class, Plan},
     io::{Link, MeteredIo},
+    stream::Stream,
 };
-use crate::{error::Failure, telemetry::metrics::BackendMetrics, worker::Worker};
+use crate::{
+    error::Failure,
+    telemetry::metrics::{BackendMetrics, TlsFault},
+    worker::Worker,
+};
 
 /// Counts one open connection under the Service that made it.
 #[derive(Debug)]
@@ -17,38 +22,66 @@ pub(crate) struct Counted {
     worker: usize,
 }
 
+impl Counted {
+    /// A connection that `worker` has made.
+    fn new(metrics: &Arc<BackendMetrics>, worker: usize) -> Self {
+        metrics.connection_opened(worker);
+        Self { metrics: metrics.clone(), worker }
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.metrics.connection_closed(self.worker);
     }
 }
 
-/// Connects to `addr`; every failure is work that provably never started. What is returned last is to be held as long
-/// as the connection lives.
+/// A connection that nothing was sent on yet.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    /// Its bytes.
+    pub(crate) stream: Stream,
+    /// What is known about it.
+    pub(crate) link: Arc<Link>,
+    /// To be held as long as it lives.
+    pub(crate) counted: Counted,
+}
+
+/// Why there is no connection.
+enum Unconnected {
+    Timeout,
+    Tcp,
+    Tls(TlsFault),
+}
+
+/// Connects to `addr`; every failure is work that provably never started.
 pub(crate) async fn connect(
     worker: &Worker,
     addr: SocketAddr,
     plan: Plan<'_>,
-) -> Result<(MeteredIo, Arc<Link>, Counted), AttemptError> {
-    let connected = try_connect(worker, addr, plan.connect).await;
-    match connected {
-        Ok(stream) => {
-            plan.metrics.connection_opened(worker.id);
-            let (io, link) = MeteredIo::new(stream);
-            Ok((io, link, Counted { metrics: plan.metrics.clone(), worker: worker.id }))
+) -> Result<Connected, AttemptError> {
+    let failure = match within(worker, plan.connect, dial(addr, plan)).await {
+        Ok((stream, link)) => {
+            let counted = Counted::new(plan.metrics, worker.id);
+            return Ok(Connected { stream, link, counted });
         }
-        Err(failure) => {
-            plan.metrics.connect_failed(worker.id);
-            Err(AttemptError::new(failure, Class::Connect))
+        Err(Unconnected::Timeout) => Failure::ConnectTimeout,
+        Err(Unconnected::Tcp) => Failure::ConnectFailed,
+        Err(Unconnected::Tls(fault)) => {
+            plan.metrics.tls_failed(worker.id, fault);
+            tracing::debug!(endpoint = %addr, reason = fault.as_str(), "TLS to an endpoint could not be had");
+            fault.failure()
         }
-    }
+    };
+    plan.metrics.connect_failed(worker.id);
+    Err(AttemptError::new(failure, Class::Connect))
 }
 
-async fn try_connect(
+async fn within<T>(
     worker: &Worker,
-    addr: SocketAddr,
     limit: Option<Duration>,
-) -> Result<TcpStream, Failure> {
+    connected: impl Future<Output = Result<T, Unconnected>>,
+) -> Result<T, Unconnected> {
     let timer = limit.map(|limit| worker.deadlines.after(limit));
     let expired = async {
         match &timer {
@@ -56,13 +89,21 @@ async fn try_connect(
             None => std::future::pending().await,
         }
     };
-    let connected = tokio::select! {
+    tokio::select! {
         biased;
-        connected = TcpStream::connect(addr) => connected,
-        () = expired => return Err(Failure::ConnectTimeout),
-    };
-    let stream = connected.map_err(|_| Failure::ConnectFailed)?;
+        connected = connected => connected,
+        () = expired => Err(Unconnected::Timeout),
+    }
+}
+
+async fn dial(addr: SocketAddr, plan: Plan<'_>) -> Result<(Stream, Arc<Link>), Unconnected> {
+    let socket = TcpStream::connect(addr).await.map_err(|_| Unconnected::Tcp)?;
     // Small heads must not wait for the peer's delayed acknowledgement; a socket that refuses is closed already.
-    stream.set_nodelay(true).map_err(|_| Failure::ConnectFailed)?;
-    Ok(stream)
+    socket.set_nodelay(true).map_err(|_| Unconnected::Tcp)?;
+    let (io, link) = MeteredIo::new(socket);
+    let stream = match plan.tls {
+        None => Stream::Plain(io),
+        Some(tls) => Stream::secured(tls.handshake(io, plan.protocol).await.map_err(Unconnected::Tls)?),
+    };
+    Ok((stream, link))
 }

@@ -12,7 +12,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
-    connect::connect,
+    connect::{Connected, connect},
     io::Link,
     pool::EndpointPool,
 };
@@ -135,11 +135,11 @@ pub(crate) async fn checkout(
 }
 
 async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Result<Lease, AttemptError> {
-    let (io, link, counted) = connect(worker, pool.addr, plan).await?;
+    let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
         .max_headers(100)
-        .handshake(TokioIo::new(io))
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
     let idle_since = Rc::new(Cell::new(None::<Instant>));
@@ -177,6 +177,9 @@ pub(crate) async fn send(
     let answer = match lease.sender.send_request(request).await {
         Ok(answer) => answer,
         Err(error) => {
+            if lease.link.is_refused() {
+                return Err(AttemptError::new(Failure::TlsFailed, Class::Connect));
+            }
             let written = lease.link.written() != before;
             return Err(classify(&error, written));
         }

@@ -25,7 +25,8 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
-    connect::connect,
+    connect::{Connected, connect},
+    io::Link,
     pool::EndpointPool,
 };
 use crate::{
@@ -59,6 +60,19 @@ pub(crate) struct Connection {
     ended: Cell<bool>,
     used: Cell<Instant>,
     metrics: Arc<Metrics>,
+    link: Arc<Link>,
+    /// What is written into `:scheme`.
+    scheme: Scheme,
+}
+
+impl Connection {
+    /// What an attempt that failed comes to: a peer that does not take our certificate has served none of its streams.
+    fn failed(&self, error: AttemptError) -> AttemptError {
+        match self.link.is_refused() {
+            true => AttemptError::new(Failure::TlsFailed, Class::Connect),
+            false => error,
+        }
+    }
 }
 
 /// One stream's place on a connection.
@@ -148,7 +162,7 @@ async fn open(
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
 ) -> Result<Rc<Connection>, AttemptError> {
-    let (io, _, counted) = connect(worker, pool.addr, plan).await?;
+    let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
     let (send, driver) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -158,7 +172,7 @@ async fn open(
         .max_local_error_reset_streams(None)
         .max_concurrent_reset_streams(1024)
         .enable_push(false)
-        .handshake(io)
+        .handshake(stream)
         .await
         .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
     let connection = Rc::new(Connection {
@@ -167,6 +181,8 @@ async fn open(
         ended: Cell::new(false),
         used: Cell::new(Instant::now()),
         metrics: worker.metrics.clone(),
+        link,
+        scheme: if plan.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
     });
     let ended = Rc::downgrade(&connection);
     tokio::task::spawn_local(async move {
@@ -188,19 +204,19 @@ pub(crate) async fn send(
 ) -> Result<Response<UpstreamBody>, AttemptError> {
     let (mut head, body) = request.into_parts();
     // A header filter can write a Host that is no authority.
-    target::for_http2(&mut head, Scheme::HTTP)
+    target::for_http2(&mut head, &place.0.scheme)
         .map_err(|_| AttemptError::new(Failure::Internal, Class::Caller))?;
     let head = Request::from_parts(head, ());
     let mut sender = place.0.send.borrow().clone();
     if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
         // The connection is going away and takes no new stream; those it has go on.
         place.0.ended.set(true);
-        return Err(not_started(&error));
+        return Err(place.0.failed(not_started(&error)));
     }
     let end = body.is_end_stream();
     let (answer, stream) = sender.send_request(head, end).map_err(|error| {
         place.0.ended.set(true);
-        not_started(&error)
+        place.0.failed(not_started(&error))
     })?;
     let mut upload = (!end).then(|| Upload { stream, body, chunk: Bytes::new() });
     let mut answer = pin!(answer);
@@ -219,7 +235,7 @@ pub(crate) async fn send(
                 _ => place.0.metrics.informational_dropped(),
             }
         }
-        answer.as_mut().poll(cx).map_err(|error| classify(&error))
+        answer.as_mut().poll(cx).map_err(|error| place.0.failed(classify(&error)))
     })
     .await?;
     let rest = upload.map(|mut upload| {

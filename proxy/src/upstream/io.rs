@@ -25,9 +25,20 @@ pub(crate) struct Link {
     written: AtomicU64,
     read: AtomicU64,
     peer_closed: AtomicBool,
+    refused: AtomicBool,
 }
 
 impl Link {
+    /// The peer has ended the connection for want of a certificate that it trusts, before it served anything.
+    pub(crate) fn refuse(&self) {
+        self.refused.store(true, Relaxed);
+    }
+
+    /// Whether [`Link::refuse`] was called.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.load(Relaxed)
+    }
+
     /// Bytes handed to the kernel since the connection was made.
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Relaxed)
@@ -102,8 +113,14 @@ impl MeteredIo {
             written: AtomicU64::new(0),
             read: AtomicU64::new(0),
             peer_closed: AtomicBool::new(false),
+            refused: AtomicBool::new(false),
         });
         (Self { link: link.clone() }, link)
+    }
+
+    /// What is known about the connection.
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
     }
 
     fn wrote(&self, result: &io::Result<usize>) {

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{http1, http2};
+use super::{http1, http2, tls::Outward};
 
 /// Below this an idle connection is not worth keeping, and a learned time is not believed.
 const SHORTEST_IDLE: Duration = Duration::from_millis(50);
@@ -25,8 +25,12 @@ const FORGET: f64 = 1.02;
 /// All endpoints that this worker talks to.
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
-    endpoints: RefCell<HashMap<SocketAddr, Rc<EndpointPool>>>,
+    endpoints: RefCell<HashMap<Key, Rc<EndpointPool>>>,
 }
+
+/// An address, and the TLS that is spoken there by its id; 0 is plaintext. What was proved, or shown, to one destination
+/// is worth nothing to another.
+type Key = (SocketAddr, u64);
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -40,9 +44,10 @@ pub(crate) struct EndpointPool {
 }
 
 impl Pool {
-    /// The pool of `addr`, made on first use.
-    pub(crate) fn endpoint(&self, addr: SocketAddr) -> Rc<EndpointPool> {
-        if let Some(known) = self.endpoints.borrow().get(&addr) {
+    /// The pool of `addr` for what is spoken there, made on first use.
+    pub(crate) fn endpoint(&self, addr: SocketAddr, tls: Option<&Outward>) -> Rc<EndpointPool> {
+        let key = (addr, tls.map_or(0, Outward::id));
+        if let Some(known) = self.endpoints.borrow().get(&key) {
             return known.clone();
         }
         let made = Rc::new(EndpointPool {
@@ -52,7 +57,7 @@ impl Pool {
             learned: Cell::new(None),
             used: Cell::new(Instant::now()),
         });
-        self.endpoints.borrow_mut().insert(addr, made.clone());
+        self.endpoints.borrow_mut().insert(key, made.clone());
         made
     }
 

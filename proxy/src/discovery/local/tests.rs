@@ -51,7 +51,8 @@ impl Followed {
     /// The Sidecar of the next policy.
     async fn next(&mut self) -> String {
         let next = tokio::time::timeout(BOUND, self.policies.recv()).await;
-        let Change { resources, in_use } = next.expect("a policy in time").expect("followed");
+        let Change { policy: Prepared { resources, .. }, in_use } =
+            next.expect("a policy in time").expect("followed");
         in_use.send(true).expect("the source waits for this");
         resources.workload.name.name.to_string()
     }
@@ -172,7 +173,7 @@ async fn half_a_file_is_never_applied() {
     file.write_all(b"metadata: {name: default}\nspec: {trustDomain: whole.example}\n").unwrap();
     drop(file);
     let next = tokio::time::timeout(BOUND, followed.policies.recv()).await;
-    let resources = next.expect("in time").expect("followed").resources;
+    let resources = next.expect("in time").expect("followed").policy.resources;
     assert_eq!(&*resources.mesh.trust_domain, "whole.example");
 }
 
@@ -187,7 +188,7 @@ async fn a_change_between_load_and_watch_is_not_missed() {
     let (send, mut policies) = mpsc::channel(1);
     tokio::spawn(source.watch(send, Status::new(), Metrics::new(1)));
     let next = tokio::time::timeout(BOUND, policies.recv()).await.expect("in time").expect("followed");
-    assert_eq!(&*next.resources.workload.name.name, "two");
+    assert_eq!(&*next.policy.resources.workload.name.name, "two");
 }
 
 #[tokio::test]
@@ -202,6 +203,53 @@ async fn following_ends_with_its_receiver() {
     tokio::time::timeout(BOUND, watching).await.expect("in time").expect("no panic");
 }
 
+fn with_bundle(name: &str) -> String {
+    let service = "apiVersion: outrigger.dev/v1alpha1\nkind: MeshService\nmetadata: {name: out}\nspec:\n  \
+                   ports: [{port: 80}]\n  hosts: [example.com]\n  endpoints: [{address: \"192.0.2.1:443\"}]\n  \
+                   tls: {mode: Simple, trustBundle: tls/ca.pem}\n";
+    format!("{}---\n{service}", policy(name))
+}
+
+fn bundle() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    rcgen::CertificateParams::new(["ca".to_owned()]).unwrap().self_signed(&key).unwrap().pem()
+}
+
+#[tokio::test]
+async fn a_named_file_is_followed_as_the_policy_is() {
+    let mut followed = Followed::start("mesh.yaml", |folder| {
+        fs::create_dir(folder.join("tls")).unwrap();
+        fs::write(folder.join("tls/ca.pem"), bundle()).unwrap();
+        fs::write(folder.join("mesh.yaml"), with_bundle("one")).unwrap();
+    })
+    .await;
+    // Rotated.
+    fs::write(followed.path("tls/new.pem"), bundle()).unwrap();
+    fs::rename(followed.path("tls/new.pem"), followed.path("tls/ca.pem")).unwrap();
+    assert_eq!(followed.next().await, "one");
+    // Spoilt.
+    fs::write(followed.path("tls/ca.pem"), "no PEM").unwrap();
+    let rejection = followed.rejection().await;
+    assert!(
+        rejection.text.contains("mesh.yaml:15:36: error[OR160] spec.tls.trustBundle: "),
+        "{}",
+        rejection.text
+    );
+    assert!(rejection.text.contains("tls/ca.pem: the file holds no certificate"), "{}", rejection.text);
+    assert_eq!(rejection.findings[0]["line"], 15);
+    // Mended.
+    fs::write(followed.path("tls/ca.pem"), bundle()).unwrap();
+    assert_eq!(followed.next().await, "one");
+    // A policy that names a file which is not there, until it is.
+    let other = with_bundle("two").replace("tls/ca.pem", "other.pem");
+    fs::write(followed.path("mesh.yaml"), other).unwrap();
+    followed.status.clear_rejection();
+    followed.rejection().await;
+    fs::write(followed.path("other.pem"), bundle()).unwrap();
+    assert_eq!(followed.next().await, "two");
+    followed.nothing_yet();
+}
+
 #[test]
 fn reports_say_what_helps() {
     let folder = tempfile::tempdir().unwrap();
@@ -210,17 +258,18 @@ fn reports_say_what_helps() {
     let error = LocalSource::new(vec![path.clone()], None).load().unwrap_err().to_string();
     assert!(error.contains("`default/one`") && error.contains("--sidecar NAMESPACE/NAME"), "{error}");
     let chosen = LocalSource::new(vec![path], Some(ObjectName::new("default", "two"))).load();
-    assert_eq!(&*chosen.expect("chosen").workload.name.name, "two");
+    assert_eq!(&*chosen.expect("chosen").resources.workload.name.name, "two");
 }
 
 #[test]
 fn contents_are_judged_once() {
-    let mut judge = Judge { in_use: Some(1), judged: Some(1) };
-    assert_eq!(judge.look(Wake::Changed, 1), Verdict::Nothing);
-    assert_eq!(judge.look(Wake::Poll, 2), Verdict::Wait);
-    assert_eq!(judge.look(Wake::Changed, 2), Verdict::Compile);
-    assert_eq!(judge.look(Wake::Changed, 2), Verdict::Nothing);
-    assert_eq!(judge.look(Wake::Poll, 2), Verdict::Nothing);
-    assert_eq!(judge.look(Wake::Changed, 1), Verdict::TakenBack);
-    assert_eq!(judge.look(Wake::Changed, 2), Verdict::Compile, "it was refused, or it would be in use");
+    let of = |policy| Signature { policy, named: 0 };
+    let mut judge = Judge { in_use: Some(of(1)), judged: Some(of(1)) };
+    assert_eq!(judge.look(Wake::Changed, of(1)), Verdict::Nothing);
+    assert_eq!(judge.look(Wake::Poll, of(2)), Verdict::Wait);
+    assert_eq!(judge.look(Wake::Changed, of(2)), Verdict::Compile);
+    assert_eq!(judge.look(Wake::Changed, of(2)), Verdict::Nothing);
+    assert_eq!(judge.look(Wake::Poll, of(2)), Verdict::Nothing);
+    assert_eq!(judge.look(Wake::Changed, of(1)), Verdict::TakenBack);
+    assert_eq!(judge.look(Wake::Changed, of(2)), Verdict::Compile, "it was refused, or it would be in use");
 }

@@ -20,6 +20,8 @@ label_values! {
         ConnectFailed = "connect_failed",
         /// The connection was not made in time.
         ConnectTimeout = "connect_timeout",
+        /// TLS could not be had on the connection.
+        TlsFailed = "tls_failed",
         /// No answer's head within the attempt timeout.
         AttemptTimeout = "attempt_timeout",
         /// The total deadline passed during the attempt.
@@ -79,6 +81,32 @@ label_values! {
     }
 }
 
+label_values! {
+    /// Why TLS to an endpoint could not be had.
+    TlsFault {
+        /// The endpoint's certificate has expired.
+        Expired = "expired",
+        /// The endpoint's certificate is not valid yet.
+        NotYetValid = "not_yet_valid",
+        /// No authority that is trusted has issued the endpoint's certificate.
+        UnknownIssuer = "unknown_issuer",
+        /// The endpoint's certificate is for another name.
+        NameMismatch = "name_mismatch",
+        /// The endpoint's certificate is bad in another way, or there is none.
+        BadCertificate = "bad_certificate",
+        /// The endpoint does not speak the protocol that the connection is for (ALPN).
+        Alpn = "alpn",
+        /// The endpoint refused the handshake, most likely for want of a certificate that it trusts.
+        Refused = "refused",
+        /// The endpoint does not speak TLS, or no version or cipher that is spoken here.
+        Protocol = "protocol",
+        /// The connection ended during the handshake.
+        Closed = "closed",
+        /// The files of this TLS were not read: nothing can be sent.
+        Unread = "unread",
+    }
+}
+
 #[derive(Debug, Default)]
 struct Block {
     attempts: Cells<{ AttemptOutcome::ALL.len() }>,
@@ -88,6 +116,7 @@ struct Block {
     connections: Cell,
     connections_closed: Cell,
     connect_failures: Cell,
+    tls_failures: Cells<{ TlsFault::ALL.len() }>,
 }
 
 /// Counters of one destination port. Every call names the worker that makes it; a worker counts for itself only.
@@ -135,6 +164,11 @@ impl BackendMetrics {
         self.blocks.of(worker).connect_failures.add(1);
     }
 
+    /// TLS could not be had on a connection.
+    pub fn tls_failed(&self, worker: usize, why: TlsFault) {
+        self.blocks.of(worker).tls_failures.at(why as usize).add(1);
+    }
+
     pub(super) fn attempts(&self, outcome: AttemptOutcome) -> u64 {
         self.blocks.sum(|block| block.attempts.at(outcome as usize).get()).unwrap_or(0)
     }
@@ -166,5 +200,9 @@ impl BackendMetrics {
 
     pub(super) fn connect_failures(&self) -> u64 {
         self.blocks.sum(|block| block.connect_failures.get()).unwrap_or(0)
+    }
+
+    pub(super) fn tls_failures(&self, why: TlsFault) -> u64 {
+        self.blocks.sum(|block| block.tls_failures.at(why as usize).get()).unwrap_or(0)
     }
 }

@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, Counters, FAMILIES, Family, Kind, ParseError, RetryDenied,
-    RetryReason, process::Process,
+    RetryReason, TlsFault, process::Process,
 };
 
 /// The collector that is registered with Prometheus' registry.
@@ -145,6 +145,10 @@ impl Families {
                 self.push(super::UPSTREAM_CONNECTIONS_OPEN, &[service], backend.connections_open() as f64);
             }
             self.push_touched(super::UPSTREAM_CONNECT_FAILURES, &[service], backend.connect_failures());
+            for why in TlsFault::ALL {
+                let count = backend.tls_failures(*why);
+                self.push_touched(super::UPSTREAM_TLS_FAILURES, &[service, why.as_str()], count);
+            }
         }
     }
 

@@ -29,6 +29,7 @@ outrigger_trailers_dropped_total{}
 outrigger_upstream_connect_failures_total{service}
 outrigger_upstream_connections_open{service}
 outrigger_upstream_connections_total{service}
+outrigger_upstream_tls_failures_total{service,reason}
 process_cpu_seconds_total{}
 process_max_fds{}
 process_open_fds{}
@@ -62,6 +63,7 @@ fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<
     RetryDenied::ALL.iter().for_each(|reason| backend.retry_denied(0, *reason));
     backend.connection_opened(0);
     backend.connect_failed(0);
+    TlsFault::ALL.iter().for_each(|why| backend.tls_failed(0, *why));
     let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
