@@ -4,17 +4,19 @@
 //! endpoints as they were. Endpoint cells are filled last. Linear in the size of the policy: 10,000 routes take well
 //! below a second.
 
+mod index;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
-    self, BackendTarget, Destination, DestinationPort, EndpointAddress, InboundListener, PathMatch,
-    Resources, RouteRule, ServicePort, TrafficSettings,
+    self, BackendTarget, Destination, DestinationPort, InboundListener, PathMatch, Resources, RouteRule,
+    ServicePort, TrafficSettings,
 };
 
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, Host, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
+        Backend, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
         UpstreamProtocol, WeightedBackend,
     },
 };
@@ -107,8 +109,8 @@ pub(crate) fn build_to_serve(
         .zip(&workload.outbound)
         .map(|(key, from)| outbound(&snapshot, key, from))
         .collect::<Result<_, _>>()?;
-    index(&mut snapshot, &resources.endpoints);
-    fill(&snapshot, &resources.endpoints);
+    index::fill_maps(&mut snapshot, &resources.endpoints);
+    index::fill_cells(&snapshot, &resources.endpoints);
     Ok(snapshot)
 }
 
@@ -329,48 +331,6 @@ fn keys(side: Side, binds: impl Iterator<Item = SocketAddr>) -> impl Iterator<It
         *nth += 1;
         ListenerKey { side, bind, nth: *nth - 1 }
     })
-}
-
-/// The look-up maps.
-fn index(snapshot: &mut Snapshot, endpoints: &[Arc<model::Endpoints>]) {
-    let mut hosts = foldhash::HashMap::default();
-    let mut cluster_ips = foldhash::HashMap::default();
-    for service in &snapshot.services {
-        for host in &service.source.hosts {
-            hosts.entry(host.clone()).or_insert_with(|| Host {
-                service: service.clone(),
-                default_port: service.default_port().cloned(),
-            });
-        }
-        for (ip, port) in
-            service.source.cluster_ips.iter().flat_map(|ip| service.ports.iter().map(move |port| (*ip, port)))
-        {
-            cluster_ips.entry(SocketAddr::new(ip, port.name.port)).or_insert_with(|| port.clone());
-        }
-    }
-    let mut endpoint_addresses = foldhash::HashMap::default();
-    for (port, endpoint) in endpoints
-        .iter()
-        .filter_map(|of| Some((snapshot.port(&of.service)?, of)))
-        .flat_map(|(port, of)| of.endpoints.iter().map(move |endpoint| (port, endpoint)))
-    {
-        if let EndpointAddress::Ip(address) = endpoint.address {
-            endpoint_addresses.entry(address).or_insert_with(|| port.clone());
-        }
-    }
-    snapshot.hosts = hosts;
-    snapshot.cluster_ips = cluster_ips;
-    snapshot.endpoint_addresses = endpoint_addresses;
-}
-
-/// Hands every cell its endpoints; a port without any gets none.
-fn fill(snapshot: &Snapshot, endpoints: &[Arc<model::Endpoints>]) {
-    let listed: foldhash::HashMap<&ServicePort, &model::Endpoints> =
-        endpoints.iter().map(|of| (&of.service, &**of)).collect();
-    for port in snapshot.ports() {
-        let endpoints = listed.get(&port.name).map_or(&[][..], |of| &of.endpoints);
-        port.backend.endpoints.replace(endpoints);
-    }
 }
 
 fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildError> {
