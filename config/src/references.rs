@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::{
-    model::ObjectName,
-    schema::{BackendRef, ParentRef},
+    model::{AppProtocol, ObjectName, RouteKind},
+    objects::Object,
+    schema::{BackendRef, ParentRef, Route},
     services::{EntryPort, OUR_GROUP, Services, Source},
 };
 
@@ -41,6 +42,19 @@ pub(crate) enum Resolved {
         /// Why, in words.
         reason: String,
     },
+}
+
+/// Resolves a backendRef of a route. A backend that cannot be spoken to as the route wants is none, as upstream has it.
+pub(crate) fn backend_of(services: &Services<'_>, route: &Object<Route>, reference: &BackendRef) -> Resolved {
+    let resolved = backend(services, reference, &route.name.namespace);
+    if let Resolved::Port { service, port } = &resolved
+        && route.body.kind == RouteKind::GRPCRoute
+        && services.get(service).and_then(|entry| entry.port(*port)?.protocol) == Some(AppProtocol::Http1)
+    {
+        let reason = format!("port {port} of `{service}` speaks HTTP/1.1, and gRPC needs HTTP/2");
+        return Resolved::Nothing { service: Some(service.clone()), reason };
+    }
+    resolved
 }
 
 /// Resolves a backendRef.

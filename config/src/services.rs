@@ -36,7 +36,8 @@ pub(crate) struct Entry<'a> {
 pub(crate) struct EntryPort<'a> {
     pub(crate) number: u16,
     pub(crate) name: &'a str,
-    pub(crate) protocol: AppProtocol,
+    /// What its endpoints speak, where the policy says so.
+    pub(crate) protocol: Option<AppProtocol>,
 }
 
 impl Entry<'_> {
@@ -53,6 +54,11 @@ impl Entry<'_> {
     pub(crate) fn ports_in_words(&self) -> String {
         let numbers: Vec<String> = self.ports.iter().map(|port| port.number.to_string()).collect();
         if numbers.is_empty() { "no port".to_owned() } else { numbers.join(", ") }
+    }
+
+    /// The port of this number.
+    pub(crate) fn port(&self, number: u16) -> Option<&EntryPort<'_>> {
+        self.ports.iter().find(|port| port.number == number)
     }
 
     /// Whether the port exists, or may exist.
@@ -114,11 +120,11 @@ fn mesh_entry(object: &Object<MeshService>) -> Entry<'_> {
     let ports = object.body.spec.ports.iter().map(|port| EntryPort {
         number: port.port.value.port(),
         name: "",
-        protocol: match port.protocol.0 {
-            None | Some(Protocol::Http1) => AppProtocol::Http1,
-            Some(Protocol::Http2) => AppProtocol::Http2,
-            Some(Protocol::Grpc) => AppProtocol::Grpc,
-        },
+        protocol: port.protocol.0.map(|word| match word {
+            Protocol::Http1 => AppProtocol::Http1,
+            Protocol::Http2 => AppProtocol::Http2,
+            Protocol::Grpc => AppProtocol::Grpc,
+        }),
     });
     Entry {
         name: &object.name,
@@ -135,13 +141,11 @@ fn core_entry(object: &Object<Service>) -> Entry<'_> {
     let ports = tcp.map(|port| EntryPort {
         number: port.port.value.port(),
         name: port.name.as_ref().map_or("", |name| &name.value.0),
-        protocol: match port.app_protocol {
-            None | Some(WireProtocol::Http | WireProtocol::Http1 | WireProtocol::WebSocket) => {
-                AppProtocol::Http1
-            }
-            Some(WireProtocol::H2c | WireProtocol::Http2) => AppProtocol::Http2,
-            Some(WireProtocol::Grpc) => AppProtocol::Grpc,
-        },
+        protocol: port.app_protocol.map(|word| match word {
+            WireProtocol::Http | WireProtocol::Http1 | WireProtocol::WebSocket => AppProtocol::Http1,
+            WireProtocol::H2c | WireProtocol::Http2 => AppProtocol::Http2,
+            WireProtocol::Grpc => AppProtocol::Grpc,
+        }),
     });
     Entry {
         name: &object.name,

@@ -56,6 +56,11 @@ fn a_port_has_routes_of_one_kind() {
 }
 
 #[test]
+fn a_port_that_grpc_routes_send_to_speaks_grpc() {
+    golden("inferred_grpc");
+}
+
+#[test]
 fn a_host_has_one_owner() {
     golden("hosts");
 }

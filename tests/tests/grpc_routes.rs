@@ -262,3 +262,25 @@ async fn the_example_does_what_its_first_lines_say() {
     assert!((1..=60).contains(&search.requests()), "{} of 200", search.requests());
     assert_eq!(call(&mut client, "/shop.v1.Admin/Drop", &[]).await.status, Some(12));
 }
+
+/// A Service that does not say what it speaks, as most in a cluster, is spoken to as gRPC where a GRPCRoute sends calls.
+#[tokio::test]
+async fn a_backend_that_says_nothing_is_spoken_to_as_grpc() {
+    let cart = named("cart").await;
+    let services = ["cart", "calls", "web"].map(|name| {
+        let protocol = if name == "web" { "http1" } else { "grpc" };
+        mesh::service(name, protocol, &[cart.address()]).replace(", protocol: grpc", "")
+    });
+    let route = mesh::grpc_route(
+        "cart",
+        "  - matches: [{method: {method: Own}}]\n    backendRefs: [{name: cart, port: 80}]\n  \
+         - matches: [{method: {method: Other}}]\n    backendRefs: [{name: calls, port: 80}]\n  \
+         - matches: [{method: {method: Web}}]\n    backendRefs: [{name: web, port: 80}]\n",
+    );
+    let documents: Vec<&str> = services.iter().chain([&route]).map(String::as_str).collect();
+    let proxy = Proxy::start(&mesh::pinned("cart", &documents)).await;
+    let mut client = GrpcClient::connect(proxy.outbound(0), "cart").await;
+    for (path, status) in [("/x.Y/Own", 0), ("/x.Y/Other", 0), ("/x.Y/Web", 14)] {
+        assert_eq!(call(&mut client, path, &[]).await.status, Some(status), "{path}");
+    }
+}

@@ -7,7 +7,7 @@ use std::{
 
 use super::{Scope, routes::Attachments, tls};
 use crate::{
-    model::{Destination, DestinationPort, ObjectName},
+    model::{AppProtocol, BackendTarget, Destination, DestinationPort, ObjectName, RouteKind, ServicePort},
     schema::ClusterIp,
     services::{Entry, Source},
 };
@@ -18,13 +18,38 @@ pub(super) fn all(scope: &Scope<'_>) -> Vec<Arc<Destination>> {
     let entries: Vec<&Entry<'_>> =
         scope.services.sorted().into_iter().filter(|entry| !entry.ports.is_empty()).collect();
     let mut hosts = hosts(scope, &entries);
-    entries
-        .into_iter()
+    let mut destinations: Vec<Destination> = entries
+        .iter()
         .map(|entry| {
             let hosts = hosts.remove(entry.name).unwrap_or_default();
-            Arc::new(destination(scope, &attachments, entry, hosts))
+            destination(scope, &attachments, entry, hosts)
         })
-        .collect()
+        .collect();
+    infer_grpc(scope, &mut destinations);
+    destinations.into_iter().map(Arc::new).collect()
+}
+
+/// Ports of which the policy does not say what they speak, and to which a GRPCRoute sends calls, speak gRPC: Services of
+/// clusters rarely say it.
+fn infer_grpc(scope: &Scope<'_>, destinations: &mut [Destination]) {
+    let mut called: HashSet<ServicePort> = HashSet::new();
+    for rule in destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten()) {
+        let targets = rule.backends.iter().filter_map(|backend| match &backend.target {
+            BackendTarget::Service(port) => Some(port.clone()),
+            BackendTarget::Invalid { .. } => None,
+        });
+        if rule.id.kind == RouteKind::GRPCRoute {
+            called.extend(targets);
+        }
+    }
+    for ServicePort { service, port } in called {
+        let declared = scope.services.get(&service).and_then(|entry| entry.port(port)?.protocol);
+        let of = destinations.binary_search_by(|one| one.name.cmp(&service)).ok();
+        let ports = of.map(|at| &mut destinations[at].ports).into_iter().flatten();
+        for found in ports.filter(|one| declared.is_none() && one.port == port) {
+            found.protocol = AppProtocol::Grpc;
+        }
+    }
 }
 
 fn destination(
@@ -40,7 +65,7 @@ fn destination(
         .iter()
         .map(|port| DestinationPort {
             port: port.number,
-            protocol: port.protocol,
+            protocol: port.protocol.unwrap_or(AppProtocol::Http1),
             settings: settings.clone(),
             routes: rules.on_port(port),
         })

@@ -168,7 +168,7 @@ fn modifiers(
 }
 
 fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefix: &str) -> Backend {
-    let target = match references::backend(&scope.services, written, &route.name.namespace) {
+    let target = match references::backend_of(&scope.services, route, written) {
         Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
         Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },
     };

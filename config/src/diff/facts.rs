@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::model::{DestinationPort, ObjectName, Origin, Resources, RouteRule, ServicePort};
+use crate::model::{DestinationPort, ObjectName, Origin, Resources, RouteKind, RouteRule, ServicePort};
 
 /// Everything that is known of one Sidecar's policy.
 #[derive(Debug, Default)]
@@ -66,13 +66,19 @@ impl Facts {
         let name = ServicePort { service: service.clone(), port: port.port };
         let subject = format!("service {name}");
         self.add(subject.clone(), Some(origin), port, &["port", "routes"]);
-        let unmatched = if port.routes.is_some() { "404" } else { "its own endpoints" };
+        let kind = port.routes.as_ref().map(|rules| rules.first().map(|rule| rule.id.kind));
+        let unmatched = match kind {
+            None => "its own endpoints",
+            Some(Some(RouteKind::GRPCRoute)) => "UNIMPLEMENTED (12), or 404 if they are no calls",
+            Some(_) => "404",
+        };
         self.set(&subject, "requests that no rule matches", unmatched.to_owned());
         let mut rules: Vec<&RouteRule> = port.routes.iter().flatten().map(AsRef::as_ref).collect();
         rules.sort_by_key(|rule| rule.rank);
         for rule in &rules {
             let subject = format!("rule {} of {name}", rule.id);
             self.add(subject.clone(), Some(&rule.origin), *rule, &["id", "rank", "backends"]);
+            self.set(&subject, "kind", rule.id.kind.word().to_owned());
             self.backends(&subject, rule);
         }
         self.orders.insert(subject, rules.iter().map(|rule| rule.id.to_string()).collect());

@@ -149,3 +149,41 @@ fn sidecars_that_come_or_go_are_one_change_each() {
     let unknown = both.diff(&policy(POLICY), Some(&ObjectName::new("shop", "wep"))).unwrap_err();
     assert!(unknown.to_string().contains("no Sidecar `shop/wep` (did you mean `shop/web`?)"), "{unknown}");
 }
+
+#[test]
+fn another_kind_of_route_and_other_calls_are_told() {
+    let http = "kind: HTTPRoute\nmetadata: {name: reviews, namespace: shop}";
+    let grpc = "kind: GRPCRoute\nmetadata: {name: reviews, namespace: shop}";
+    let calls = POLICY
+        .replace(http, grpc)
+        .replace("[{path: {value: /api}}]", "[{method: {service: shop.v1.Reviews, method: Get}}]");
+    let diff = |old: &str, new: &str| policy(old).diff(&policy(new), None).unwrap()[0].to_string();
+    assert_eq!(
+        diff(POLICY, &calls),
+        "Sidecar shop/web
+  ~ rule shop/reviews/api of shop/reviews:80    (policy.yaml:22:5)
+      kind: HTTPRoute -> GRPCRoute
+      matches[0].path.grpc.method.exact: unset -> Get
+      matches[0].path.grpc.service.exact: unset -> shop.v1.Reviews
+      matches[0].path.prefix: /api -> unset
+  ~ rule shop/reviews/rest of shop/reviews:80    (policy.yaml:25:5)
+      kind: HTTPRoute -> GRPCRoute
+      matches[0].path.prefix: / -> unset
+  ~ service shop/canary:80    (policy.yaml:13:18)
+      protocol: http1 -> grpc
+  ~ service shop/reviews:80    (policy.yaml:8:18)
+      protocol: http1 -> grpc
+      requests that no rule matches: 404 -> UNIMPLEMENTED (12), or 404 if they are no calls
+"
+    );
+    assert_eq!(
+        diff(&calls, &calls.replace("method: Get", "type: RegularExpression, method: Get.*")),
+        "Sidecar shop/web
+  ~ rule shop/reviews/api of shop/reviews:80    (policy.yaml:22:5)
+      matches[0].path.grpc.method.exact: Get -> unset
+      matches[0].path.grpc.method.regex: unset -> Get.*
+      matches[0].path.grpc.service.exact: shop.v1.Reviews -> unset
+      matches[0].path.grpc.service.regex: unset -> shop.v1.Reviews
+"
+    );
+}

@@ -115,7 +115,8 @@ object! {
         group("group"): Option<Text> = "",
         /// `Service`, which may be a MeshService of that name, or `MeshService`.
         kind("kind"): Option<Text> = "Service",
-        /// Its name. One that does not exist is a warning (OR143), and its share is answered `UNAVAILABLE` (14) `no_backend`.
+        /// Its name. One that does not exist, or of which the policy says that it speaks HTTP/1.1, is a warning (OR143), and its
+        /// share is answered `UNAVAILABLE` (14) `no_backend`.
         name("name"): Spanned<Subdomain>,
         /// Its namespace; the route's unless set.
         namespace("namespace"): Option<Label>,

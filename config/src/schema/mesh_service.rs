@@ -44,8 +44,9 @@ object! {
     pub(crate) struct MeshPort {
         /// The number that callers use. A request without a port means 80, or the only port there is.
         port("port"): Spanned<Port>,
-        /// What the endpoints speak, whatever the caller speaks.
-        protocol("protocol"): Strict<Protocol> = Protocol::Http1.word(),
+        /// What the endpoints speak, whatever the caller speaks. Unless set: gRPC where a GRPCRoute sends calls to the port,
+        /// else HTTP/1.1.
+        protocol("protocol"): Strict<Protocol>,
     }
 }
 

@@ -86,7 +86,7 @@ object! {
         port("port"): Spanned<Port>,
         /// The transport; UDP and SCTP ports are left alone.
         transport("protocol"): Option<Transport> = Transport::Tcp.word(),
-        /// What the endpoints speak; unless set, HTTP/1.1.
+        /// What the endpoints speak. Unless set: gRPC where a GRPCRoute sends calls to the port, else HTTP/1.1.
         app_protocol("appProtocol"): Option<WireProtocol>,
     }
     ignored {

@@ -200,8 +200,7 @@ fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>)
         let message = "a backendRef of kind Service needs `port`";
         return checks.push(Fault::error(Code::MissingField, backend.name.span, message));
     }
-    let Resolved::Nothing { service, reason } =
-        references::backend(&checks.services, backend, &route.name.namespace)
+    let Resolved::Nothing { service, reason } = references::backend_of(&checks.services, route, backend)
     else {
         return;
     };
@@ -219,10 +218,13 @@ fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>)
         Some(entry) if !entry.complete => {}
         Some(entry) => {
             let place = backend.port.as_ref().map_or(backend.name.span, |port| port.span);
-            let fault = fault(place)
-                .related(entry.span, format!("`{service}` stands here"))
-                .help(format!("its ports: {}", entry.ports_in_words()));
-            checks.push(fault);
+            let known = backend.port.as_ref().is_some_and(|port| entry.port(port.value.port()).is_some());
+            let help = match known {
+                true => "say of the port that it speaks gRPC, or nothing: then the route says it".to_owned(),
+                false => format!("its ports: {}", entry.ports_in_words()),
+            };
+            let fault = fault(place).related(entry.span, format!("`{service}` stands here"));
+            checks.push(fault.help(help));
         }
     }
 }
