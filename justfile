@@ -21,6 +21,10 @@ lint:
 check-examples:
     .ci/examples
 
+# Write the generated pages of docs/reference/ again.
+reference:
+    UPDATE_REFERENCE=1 cargo test -p outrigger --bin outrigger reference
+
 # Licences, bans, advisories (needs cargo-deny).
 deny:
     cargo deny --all-features check

@@ -8,6 +8,7 @@ mod diff;
 mod duration;
 mod exit;
 mod proxy;
+mod reference;
 mod schema;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ enum Command {
     Proxy(proxy::Proxy),
     Check(check::Check),
     Diff(diff::Diff),
+    Reference(reference::Reference),
     Schema(schema::Schema),
 }
 
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Proxy(proxy) => proxy.run(),
         Command::Check(check) => check.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Reference(reference) => reference.run(),
         Command::Schema(schema) => schema.run(),
     };
     outcome.unwrap_or_else(|error| {

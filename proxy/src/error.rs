@@ -5,8 +5,33 @@
 
 use http::StatusCode;
 
+/// Writes an enum and the list of its plain variants with what they mean: the doc comments are the error reference.
+macro_rules! told {
+    (
+        $(#[doc = $enum_doc:literal])*
+        pub enum $name:ident { $( $(#[doc = $doc:literal])* $variant:ident $( ($inner:ty) )?, )* }
+    ) => {
+        $(#[doc = $enum_doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $( $(#[doc = $doc])* $variant $( ($inner) )?, )* }
+
+        impl $name {
+            /// Every variant that holds nothing, in order, with what it means.
+            pub const MEANINGS: &[($name, &str)] =
+                told!(@list $name [] $( $variant $( ($inner) )? = concat!($( $doc ),*), )*);
+        }
+    };
+    (@list $name:ident [ $( $done:expr, )* ]) => { &[ $( $done ),* ] };
+    (@list $name:ident [ $( $done:expr, )* ] $variant:ident ($inner:ty) = $doc:expr, $( $rest:tt )*) => {
+        told!(@list $name [ $( $done, )* ] $( $rest )*)
+    };
+    (@list $name:ident [ $( $done:expr, )* ] $variant:ident = $doc:expr, $( $rest:tt )*) => {
+        told!(@list $name [ $( $done, )* ($name::$variant, $doc), ] $( $rest )*)
+    };
+}
+
+told! {
 /// A failure that the proxy answers itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// The head breaks a rule of the strict request check.
     BadRequest(Malformed),
@@ -57,9 +82,10 @@ pub enum Failure {
     /// A bug of ours.
     Internal,
 }
+}
 
+told! {
 /// Which rule of the strict request check a head breaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
     /// No Host, no `:authority`.
     MissingHost,
@@ -80,6 +106,7 @@ pub enum Malformed {
     /// The head is more than this one field's rule allows.
     Header,
 }
+}
 
 /// What a failure looks like from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,8 +121,8 @@ pub struct Form {
     pub reason: &'static str,
 }
 
+told! {
 /// Access-log flags, in Envoy's spelling where it has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flag {
     /// Bad request, or a head too large.
     DPE,
@@ -121,6 +148,7 @@ pub enum Flag {
     DC,
     /// Our bug.
     IE,
+}
 }
 
 impl Flag {
@@ -177,6 +205,12 @@ impl Malformed {
 }
 
 impl Failure {
+    /// Every failure with what it means: the rules of the strict check first.
+    pub fn all() -> impl Iterator<Item = (Failure, &'static str)> {
+        let heads = Malformed::MEANINGS.iter().map(|(what, meaning)| (Failure::BadRequest(*what), *meaning));
+        heads.chain(Failure::MEANINGS.iter().copied()).map(|(failure, meaning)| (failure, meaning.trim()))
+    }
+
     /// Status, gRPC code, flag and reason of this failure.
     pub fn form(self) -> Form {
         let (status, grpc, flag, reason) = match self {

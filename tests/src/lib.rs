@@ -6,6 +6,7 @@
 pub mod backend;
 pub mod client;
 pub mod conformance;
+pub mod examples;
 pub mod fault;
 pub mod grpc;
 pub mod mesh;

@@ -7,10 +7,7 @@ use crate::model::Origin;
 
 /// The log of one run (SARIF 2.1.0, section 3.13). Columns count characters, from 1.
 pub(crate) fn log(findings: &[Finding]) -> Value {
-    let rules: Vec<Value> = Code::ALL
-        .iter()
-        .map(|(code, meaning)| json!({"id": code.as_str(), "shortDescription": {"text": meaning.trim()}}))
-        .collect();
+    let rules: Vec<Value> = Code::ALL.iter().map(|code| rule(*code)).collect();
     let results: Vec<Value> = findings.iter().map(result).collect();
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -27,10 +24,25 @@ pub(crate) fn log(findings: &[Finding]) -> Value {
     })
 }
 
+/// A code as a rule (section 3.49).
+fn rule(code: Code) -> Value {
+    let (meaning, advice) = (code.meaning(), code.advice());
+    let page = "https://github.com/outrigger-mesh/outrigger/blob/main/docs/reference/findings.md";
+    json!({
+        "id": code.as_str(),
+        "name": format!("{code:?}"),
+        "shortDescription": {"text": meaning},
+        "fullDescription": {"text": format!("{meaning} {advice}")},
+        "help": {"text": format!("{advice} An example: `outrigger reference {}`.", code.as_str())},
+        "helpUri": page,
+        "defaultConfiguration": {"level": level(code.severity())},
+    })
+}
+
 fn result(finding: &Finding) -> Value {
     let place = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
     let help = finding.help.as_deref().map(|help| format!("\nhelp: {help}")).unwrap_or_default();
-    let index = Code::ALL.iter().position(|(code, _)| *code == finding.code);
+    let index = Code::ALL.iter().position(|code| *code == finding.code);
     let mut result = json!({
         "ruleId": finding.code(),
         "ruleIndex": index,

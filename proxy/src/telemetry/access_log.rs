@@ -5,7 +5,7 @@
 
 mod line;
 
-pub use line::Entry;
+pub use line::{Entry, FIELDS};
 
 use std::{
     cell::RefCell,

@@ -57,6 +57,33 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
 }
 
+/// Every field of a line with what it says, in the order in which they are written: the reference of the access log.
+pub const FIELDS: &[(&str, &str)] = &[
+    ("time", "When the head of the request was complete, in UTC, with milliseconds."),
+    ("side", "`inbound` or `outbound`."),
+    ("listener", "The address of the listener, as the policy gives it."),
+    ("peer", "The caller's address and port."),
+    ("method", "The method."),
+    ("authority", "Host or `:authority`, as the caller sent it."),
+    ("path", "Path and query, as the caller sent them."),
+    ("protocol", "What the caller spoke: `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`."),
+    ("status", "The HTTP status that the caller got; 499 if it went away before the answer ended."),
+    ("grpc_status", "The gRPC code of a gRPC answer."),
+    ("flags", "The flag of a failure."),
+    ("reason", "The reason of a failure, as in `x-outrigger-error`."),
+    ("bytes_in", "Bytes of the request's body, as far as it was read."),
+    ("bytes_out", "Bytes of the answer's body."),
+    (
+        "duration_ms",
+        "Milliseconds from the complete head to the last byte of the answer, with three decimals.",
+    ),
+    ("attempts", "How many attempts were made; 0 where the proxy answered without one."),
+    ("upstream", "The endpoint of the last attempt."),
+    ("service", "The destination, as `namespace/name:port`."),
+    ("route", "The rule, as `namespace/name/rule`; `default` where no route decides."),
+    ("request_id", "`x-request-id`: the caller's, or the one that the proxy made."),
+];
+
 impl Entry<'_> {
     /// Appends the line, with its newline.
     pub(super) fn write(&self, out: &mut Vec<u8>) {

@@ -54,6 +54,17 @@ fn a_line_has_every_field() {
 }
 
 #[test]
+fn the_reference_has_the_fields_of_a_line() {
+    let line = line(&Entry { grpc_status: Some(14), ..entry() });
+    let at = |field: &str| line.find(&format!("\"{field}\":"));
+    let places: Vec<usize> = FIELDS.iter().filter_map(|(field, _)| at(field)).collect();
+    let value: Value = serde_json::from_str(&line).expect("a line is JSON");
+    let written = value.as_object().map(|fields| fields.len());
+    assert_eq!((Some(places.len()), written), (written, Some(FIELDS.len())), "{line}");
+    assert!(places.is_sorted(), "{line}");
+}
+
+#[test]
 fn a_caller_cannot_forge_lines_or_drive_a_terminal() {
     let path = b"/a\"}\n{\"status\":200,\x00\x1b[2J\x7f\xc2\x9b\xe2\x80\xa8\\\xff\xfe!";
     let line = line(&Entry { path, ..entry() });
