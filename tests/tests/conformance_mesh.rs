@@ -2,6 +2,7 @@
 //! what a Service's frontend is, named rules. Each test bears the suite's name for it.
 
 use outrigger_tests::{
+    backend::Backend,
     client::Client,
     conformance::{World, get},
     mesh,
@@ -129,4 +130,40 @@ async fn split() {
         first += u32::from(client.get("/half").await.header("x-backend") == "v1");
     }
     assert!((65..=135).contains(&first), "{first} of 200 at weight 1 of 2");
+}
+
+/// Backends of every kind of Service that has endpoints: with a cluster IP, headless, and one that has none ready.
+#[tokio::test]
+async fn service_types() {
+    let service = |name: &str, cluster_ip: &str, ready: bool| {
+        format!(
+            "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\n\
+             spec: {{clusterIP: {cluster_ip}, ports: [{{port: 8080}}]}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
+             metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\n\
+             ports: [{{port: {{port}}}}]\n\
+             endpoints: [{{addresses: [127.0.0.1], conditions: {{ready: {ready}}}}}]\n"
+        )
+    };
+    let backend = Backend::http1("v2").await;
+    let services = service("with-ip", "10.96.0.1", true)
+        + &service("headless", "None", true)
+        + &service("nobody", "10.96.0.2", false);
+    let rule = |name: &str| {
+        format!(
+            "  - matches: [{{path: {{value: /{name}}}}}]\n    backendRefs: [{{name: {name}, port: 8080}}]\n"
+        )
+    };
+    let route = mesh::route("web", &["with-ip", "headless", "nobody"].map(rule).concat());
+    let documents = route + &services.replace("{port}", &backend.address().port().to_string());
+    let world = World::start(&documents).await;
+    let mut client = Client::http1(world.proxy().outbound(0), "web").await;
+    for (path, status, header) in [
+        ("/with-ip", 200, ("x-backend", "v2")),
+        ("/headless", 200, ("x-backend", "v2")),
+        ("/nobody", 503, ("x-outrigger-error", "no_endpoint")),
+    ] {
+        let answer = client.get(path).await;
+        assert_eq!((answer.status.as_u16(), answer.header(header.0)), (status, header.1), "{path}");
+    }
 }

@@ -78,7 +78,8 @@ pub(super) enum Path {
     Exact(Box<str>),
     Prefix(Box<str>),
     Regex(Regex),
-    Call(Call),
+    /// Boxed, so that the matches of HTTPRoutes stay as small as they are without it.
+    Call(Box<Call>),
 }
 
 impl Path {
@@ -87,7 +88,7 @@ impl Path {
             PathMatch::Exact(path) => Path::Exact((&**path).into()),
             PathMatch::Prefix(path) => Path::Prefix((&**path).into()),
             PathMatch::Regex(pattern) => Path::Regex(regexes.whole(pattern)?),
-            PathMatch::Grpc(call) => Path::Call(Call::compile(call, regexes)?),
+            PathMatch::Grpc(call) => Path::Call(Box::new(Call::compile(call, regexes)?)),
         })
     }
 
