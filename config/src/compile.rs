@@ -7,6 +7,7 @@ mod destination;
 mod endpoints;
 mod matches;
 mod mesh;
+mod mirrors;
 mod routes;
 mod settings;
 mod targets;

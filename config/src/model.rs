@@ -16,8 +16,8 @@ pub use destination::{
 };
 pub use mesh::{AccessLog, Egress, Limits, MeshConfig};
 pub use route::{
-    Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, PathMatch, PathRewrite, QueryMatch,
-    Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, StringMatch,
+    Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
+    QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
 pub use settings::{Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings};
 pub use tls::{ClientIdentity, FileRef, OutwardTls};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use crate::{
+    convert::{Label, Port, Spanned, Subdomain, Text},
     model::{AppProtocol, ObjectName, RouteKind},
     objects::Object,
-    schema::{BackendRef, ParentRef, Route},
+    schema::{BackendRef, MirrorRef, ParentRef, Route},
     services::{EntryPort, OUR_GROUP, Services, Source},
 };
 
@@ -26,6 +27,34 @@ pub(crate) fn holds_on(parent: &ParentRef, port: &EntryPort<'_>) -> bool {
         && parent.section_name.as_ref().is_none_or(|name| &*name.value.0 == port.name)
 }
 
+/// A reference to a backend, wherever it stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Pointer<'a> {
+    pub(crate) group: Option<&'a Text>,
+    pub(crate) kind: Option<&'a Text>,
+    pub(crate) name: &'a Spanned<Subdomain>,
+    pub(crate) namespace: Option<&'a Label>,
+    pub(crate) port: Option<&'a Spanned<Port>>,
+}
+
+macro_rules! pointer_from {
+    ($($written:ty),*) => { $(
+        impl<'a> From<&'a $written> for Pointer<'a> {
+            fn from(written: &'a $written) -> Self {
+                Self {
+                    group: written.group.as_ref(),
+                    kind: written.kind.as_ref(),
+                    name: &written.name,
+                    namespace: written.namespace.as_ref(),
+                    port: written.port.as_ref(),
+                }
+            }
+        }
+    )* };
+}
+
+pointer_from!(BackendRef, MirrorRef);
+
 /// What a backendRef resolves to.
 pub(crate) enum Resolved {
     /// A port that exists.
@@ -44,9 +73,13 @@ pub(crate) enum Resolved {
     },
 }
 
-/// Resolves a backendRef of a route. A backend that cannot be spoken to as the route wants is none, as upstream has it.
-pub(crate) fn backend_of(services: &Services<'_>, route: &Object<Route>, reference: &BackendRef) -> Resolved {
-    let resolved = backend(services, reference, &route.name.namespace);
+/// Resolves a reference to a backend that stands in a route. A backend that cannot be spoken to as the route wants is none, as upstream has it.
+pub(crate) fn backend_of<'a>(
+    services: &Services<'_>,
+    route: &Object<Route>,
+    reference: impl Into<Pointer<'a>>,
+) -> Resolved {
+    let resolved = backend(services, reference.into(), &route.name.namespace);
     if let Resolved::Port { service, port } = &resolved
         && route.body.kind == RouteKind::GRPCRoute
         && services.get(service).and_then(|entry| entry.port(*port)?.protocol) == Some(AppProtocol::Http1)
@@ -57,27 +90,22 @@ pub(crate) fn backend_of(services: &Services<'_>, route: &Object<Route>, referen
     resolved
 }
 
-/// Resolves a backendRef.
-pub(crate) fn backend(
-    services: &Services<'_>,
-    reference: &BackendRef,
-    route_namespace: &Arc<str>,
-) -> Resolved {
-    let group = reference.group.as_ref().map_or("", |group| &group.0);
-    let kind = reference.kind.as_ref().map_or("Service", |kind| &kind.0);
+fn backend(services: &Services<'_>, reference: Pointer<'_>, route_namespace: &Arc<str>) -> Resolved {
+    let group = reference.group.map_or("", |group| &group.0);
+    let kind = reference.kind.map_or("Service", |kind| &kind.0);
     let nothing = |service: Option<ObjectName>, reason: String| Resolved::Nothing { service, reason };
     if !matches!((group, kind), ("", "Service") | (OUR_GROUP, "MeshService")) {
         let full = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
         return nothing(None, format!("{full} cannot be a backend"));
     }
-    let namespace = reference.namespace.as_ref().map_or_else(|| route_namespace.clone(), |n| n.0.clone());
+    let namespace = reference.namespace.map_or_else(|| route_namespace.clone(), |n| n.0.clone());
     let service = ObjectName { namespace, name: reference.name.value.0.clone() };
     let entry =
         services.get(&service).filter(|entry| kind == "Service" || matches!(entry.source, Source::Mesh(_)));
     let Some(entry) = entry else {
         return nothing(Some(service.clone()), format!("there is no {kind} `{service}`"));
     };
-    let port = match (&reference.port, entry.ports.as_slice()) {
+    let port = match (reference.port, entry.ports.as_slice()) {
         (Some(port), _) => port.value.port(),
         (None, [only]) => only.number,
         (None, _) => return nothing(Some(service.clone()), format!("`{service}` has several ports")),

@@ -10,6 +10,7 @@ mod http_route;
 mod mesh;
 mod mesh_service;
 mod metadata;
+mod mirror;
 mod reference;
 mod route;
 mod service;
@@ -25,6 +26,7 @@ pub(crate) use http_route::{
 pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
 pub(crate) use mesh_service::{MeshService, Protocol, TlsBody, TlsMode};
 pub(crate) use metadata::Metadata;
+pub(crate) use mirror::{MirrorRef, RequestMirror};
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
 pub(crate) use route::{Match, Route, Rule};
 pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};

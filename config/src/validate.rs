@@ -7,6 +7,7 @@ mod calls;
 mod hosts;
 mod kinds;
 mod mesh;
+mod mirrors;
 mod names;
 mod path;
 mod policies;

@@ -4,10 +4,12 @@
 //! frames, counts bytes and knows when a body is whole; it decides nothing.
 
 mod answer;
+mod copied;
 mod gate;
 mod request;
 
-pub(crate) use answer::{AnswerBody, Finish, UpstreamBody};
+pub(crate) use answer::{AnswerBody, Finish, ReadOut, UpstreamBody};
+pub(crate) use copied::{CopiedBody, Fate, Inflow, Kept, Watch, copied};
 pub(crate) use gate::{Gate, Key, PATIENCE};
 pub(crate) use request::{Inlet, RequestBody};
 

@@ -5,10 +5,12 @@
 //! budgets and the choice of an endpoint are not decided here: they are stages that act on the decision.
 
 mod dice;
+mod mirrored;
 mod record;
 mod resolve;
 
 pub use dice::{Dice, Purpose};
+pub use mirrored::Taken;
 pub use record::{NotMatched, Recorder, Resolution, Silent};
 
 use std::{
@@ -25,6 +27,7 @@ use crate::{
     route::Modifier,
     runtime::snapshot::{Backend, ListenerKey, Port, Rule, Snapshot, WeightedBackend},
 };
+use mirrored::Mirrored;
 use resolve::Meaning;
 
 /// The head of a request after the strict check.
@@ -87,6 +90,18 @@ pub struct Forward {
     /// The rule that holds; a port's own default where no route is attached.
     pub rule: Arc<Rule>,
     backend: usize,
+    mirrored: Mirrored,
+}
+
+/// What one list of filters does to a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Changes<'a> {
+    /// Changes to its header.
+    pub headers: &'a [Modifier],
+    /// The change to its target, after them: the rule's or the backend's, never both.
+    pub rewrite: Option<&'a model::Rewrite>,
+    /// Where copies of it go, after both.
+    pub mirrors: Taken<'a>,
 }
 
 /// An address that is called as it stands.
@@ -131,19 +146,28 @@ impl Forward {
         &self.rule.settings
     }
 
-    /// Changes to the request's header: the rule's, then the backend's.
-    pub fn request_headers(&self) -> impl Iterator<Item = &Modifier> {
-        self.rule.request_headers.iter().chain(&self.weighted().request_headers)
+    /// What the rule changes in the request, and which of its mirrors get what comes of it.
+    pub fn of_rule(&self) -> Changes<'_> {
+        Changes {
+            headers: &self.rule.request_headers,
+            rewrite: self.rule.rewrite.as_deref(),
+            mirrors: self.mirrored.of_rule(&self.rule),
+        }
+    }
+
+    /// What the backend changes in it after the rule, and which of its mirrors get what comes of it.
+    pub fn of_backend(&self) -> Changes<'_> {
+        let backend = self.weighted();
+        Changes {
+            headers: &backend.request_headers,
+            rewrite: backend.rewrite.as_deref(),
+            mirrors: self.mirrored.of_backend(backend),
+        }
     }
 
     /// Changes to the answer's header: the backend's, then the rule's.
     pub fn response_headers(&self) -> impl Iterator<Item = &Modifier> {
         self.weighted().response_headers.iter().chain(&self.rule.response_headers)
-    }
-
-    /// The change to the request's target: the rule's or the backend's, never both.
-    pub fn rewrite(&self) -> Option<&model::Rewrite> {
-        self.rule.rewrite.as_deref().or(self.weighted().rewrite.as_deref())
     }
 
     fn weighted(&self) -> &WeightedBackend {
@@ -230,7 +254,8 @@ fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> De
     recorder.rule(rule, chosen);
     match chosen {
         Some(index) if rule.backends[index].target.is_ok() => {
-            Decision::Forward(Forward { rule: rule.clone(), backend: index })
+            let mirrored = Mirrored::draw(rule, &rule.backends[index], facts.dice, recorder);
+            Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored })
         }
         _ => refuse(Failure::NoBackend, rule),
     }

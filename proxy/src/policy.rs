@@ -4,6 +4,7 @@ pub(crate) mod attempts;
 pub(crate) mod budget;
 pub(crate) mod deadline;
 pub(crate) mod headers;
+pub(crate) mod mirror;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod target;
@@ -18,7 +19,7 @@ use crate::{
     body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE},
     decide::{Direct, Forward},
     exchange::Exchange,
-    policy::{attempts::Attempts, deadline::Deadline, target::Target},
+    policy::{attempts::Attempts, deadline::Deadline, mirror::Copies, target::Target},
     request::strict::Checked,
     runtime::snapshot::Rule,
 };
@@ -62,8 +63,9 @@ pub(crate) async fn run(
     let worker = exchange.worker().clone();
     let settings = &pinned.rule.settings;
 
-    // headers: what the rule and its backend change, then the target that they rewrite.
-    if let Err(failure) = headers::on_request(&mut head, pinned.forward) {
+    // headers: what the rule and then its backend change, each with the target that it rewrites.
+    let mut copies = Copies::default();
+    if let Err(failure) = headers::on_request(&mut head, pinned.forward, &mut copies) {
         return exchange.refuse(failure);
     }
 
@@ -74,7 +76,10 @@ pub(crate) async fn run(
     // The body is held back where the caller waits to be asked for it.
     let key = checked.expect_continue.then(Key::default);
     let gate = key.clone().map(|key| Gate::new(key, worker.deadlines.after(PATIENCE)));
-    let inlet = Inlet::new(body, exchange.flow.clone(), limits.trailer_bytes, gate);
+    let mut inlet = Inlet::new(body, exchange.flow.clone(), limits.trailer_bytes, gate);
+
+    // mirror: copies go their own way from here; this request knows nothing of them.
+    copies.send(&worker, checked, &mut inlet);
 
     // retry: attempts, each with an endpoint and a connection of its own.
     let attempts = Attempts {

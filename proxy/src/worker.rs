@@ -11,6 +11,7 @@ use tokio::{runtime::LocalOptions, sync::mpsc, task::spawn_local, time::Instant}
 
 use crate::{
     balance::Balancer,
+    body::Kept,
     ctx::Side,
     drain::Signal,
     listen::{self, accept::Accepted, own::Own},
@@ -35,6 +36,8 @@ pub(crate) struct Worker {
     pub(crate) drain: Signal,
     pub(crate) log: Rc<WorkerLog>,
     pub(crate) balancer: Balancer,
+    /// What is kept of bodies that mirrors have yet to take.
+    pub(crate) kept_for_mirrors: Kept,
     /// Count requests that were refused before a rule took them.
     unruled: [Arc<RouteMetrics>; 2],
     snapshots: SnapshotCache,
@@ -116,6 +119,7 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
         drain: parts.drain,
         log: parts.log.worker_handle(),
         balancer: Balancer::default(),
+        kept_for_mirrors: Kept::default(),
         unruled,
         snapshots: SnapshotCache::new(parts.store),
         own: parts.own,

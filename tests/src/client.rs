@@ -2,17 +2,21 @@
 //!
 //! They add nothing to a request: what the test writes is what goes out, so a missing Host stays missing.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{
-    body::{Body, Incoming},
+    body::{Body, Frame, Incoming},
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::mpsc};
 
 use crate::wait::within;
 
@@ -190,6 +194,27 @@ pub async fn get(to: SocketAddr, path: &str) -> Answer {
 /// When there is no whole answer.
 pub async fn post(to: SocketAddr, path: &str) -> Answer {
     Client::http1(to, &to.to_string()).await.post(path, Bytes::new()).await
+}
+
+/// A body that a test feeds frame by frame; it ends when the sender is dropped.
+pub fn fed() -> (mpsc::Sender<Frame<Bytes>>, Fed) {
+    let (feed, frames) = mpsc::channel(1);
+    (feed, Fed(frames))
+}
+
+/// See [`fed`].
+pub struct Fed(mpsc::Receiver<Frame<Bytes>>);
+
+impl Body for Fed {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|frame| frame.map(Ok))
+    }
 }
 
 /// A body that is there at once.

@@ -198,6 +198,25 @@ fn route_of(kind: &str, name: &str, rules: &str) -> String {
     )
 }
 
+/// A file of `examples/`, with any free port for its listeners and these addresses for those that it names.
+///
+/// # Panics
+/// When there is no such file, or it does not name one of the addresses.
+pub fn example(name: &str, addresses: &[(&str, SocketAddr)]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let admin = "kind: Sidecar\nmetadata: {name: web, namespace: shop}\nspec:\n";
+    assert!(text.contains(admin), "{name} has the Sidecar that all examples have");
+    let mut text = text
+        .replace("127.0.0.1:15001", "127.0.0.1:0")
+        .replace(admin, &format!("{admin}  admin: {{bind: \"127.0.0.1:0\"}}\n"));
+    for (written, address) in addresses {
+        assert!(text.contains(written), "{name} names {written}");
+        text = text.replace(written, &address.to_string());
+    }
+    text
+}
+
 fn sidecar(listeners: &str, documents: &[&str]) -> String {
     let mut text = format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: Sidecar\nmetadata: {{name: test}}\nspec:\n{listeners}  \

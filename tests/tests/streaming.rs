@@ -1,20 +1,14 @@
 //! Bodies while they move: gRPC in all four kinds, answers that break off, HTTP/1 and HTTP/2 joined, big bodies,
 //! back-pressure, callers that close half or vanish.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::{Body, Frame};
+use hyper::body::Frame;
 use outrigger_tests::{
     backend::{Answer, Backend, Fault},
-    client::Client,
+    client::{Client, fed},
     grpc::{self, BIDI, CLIENT_STREAM, FAIL, GrpcClient, GrpcService, HANG, SERVER_STREAM, UNARY},
     mesh::{self, Proxy},
     raw::{RawBackend, RawClient, Reply},
@@ -23,7 +17,6 @@ use outrigger_tests::{
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
-    sync::mpsc,
 };
 
 /// The caller's sidecar before the service's sidecar before the service.
@@ -206,21 +199,6 @@ async fn a_short_answer_never_looks_complete() {
     }
 }
 
-/// A body that a test feeds piece by piece.
-struct Fed(mpsc::Receiver<Bytes>);
-
-impl Body for Fed {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(cx).map(|piece| piece.map(|data| Ok(Frame::data(data))))
-    }
-}
-
 #[tokio::test]
 async fn bodies_flow_both_ways_at_once_between_any_versions() {
     for (caller, service) in VERSIONS.into_iter().flat_map(|a| VERSIONS.map(|b| (a, b))) {
@@ -236,13 +214,15 @@ async fn bodies_flow_both_ways_at_once_between_any_versions() {
         );
 
         app.answer(|_| Answer::echo());
-        let (feed, body) = mpsc::channel(1);
-        let request = client.request("POST", "/echo", "").map(|_| Fed(body));
+        let (feed, body) = fed();
+        let request = client.request("POST", "/echo", "").map(|_| body);
         let head = within("the head before the body's end", client.send(request)).await.expect("a head");
         let mut echo = head.into_body();
         for n in 0..20u8 {
             let piece = Bytes::from(vec![n; 1 + usize::from(n) * 1000]);
-            within("the body to be taken", feed.send(piece.clone())).await.expect("the body is read");
+            within("the body to be taken", feed.send(Frame::data(piece.clone())))
+                .await
+                .expect("the body is read");
             let mut back = Vec::new();
             while back.len() < piece.len() {
                 let frame = within("the echo", echo.frame()).await.expect("more to come").expect("whole");

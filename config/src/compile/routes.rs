@@ -2,14 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Scope, matches, targets};
+use super::{Scope, matches, mirrors, targets};
 use crate::{
     model::{
         Backend, BackendTarget, HeaderModifier, ObjectName, PathMatch, RouteMatch, RouteRule, RuleId,
         ServicePort,
     },
     objects::Object,
-    references::{self, Resolved},
+    references::{self, Pointer, Resolved},
     schema::{self, BackendRef, Filter, ParentRef, Route, Rule},
     services::{Entry, EntryPort},
 };
@@ -143,6 +143,7 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
         response_headers: modifiers(filters, |filter| filter.response_header_modifier.as_ref()),
         redirect: targets::redirect(filters, prefix),
         rewrite: targets::rewrite(filters, prefix),
+        mirrors: mirrors::all(scope, route, filters),
         backends: backends.iter().map(|backend| resolve(scope, route, backend, prefix)).collect(),
         settings: scope.layers.rule(service, route, body),
         origin,
@@ -168,16 +169,25 @@ fn modifiers(
 }
 
 fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefix: &str) -> Backend {
-    let target = match references::backend_of(&scope.services, route, written) {
-        Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
-        Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },
-    };
     Backend {
         weight: written.weight.as_ref().map_or(1, |weight| weight.value.0),
-        target,
+        target: target(scope, route, written),
         request_headers: modifiers(&written.filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(&written.filters, |filter| filter.response_header_modifier.as_ref()),
         rewrite: targets::rewrite(&written.filters, prefix),
+        mirrors: mirrors::all(scope, route, &written.filters),
         origin: scope.origin(&written.span),
+    }
+}
+
+/// What a reference in a route points at.
+pub(super) fn target<'w>(
+    scope: &Scope<'_>,
+    route: &Object<Route>,
+    written: impl Into<Pointer<'w>>,
+) -> BackendTarget {
+    match references::backend_of(&scope.services, route, written) {
+        Resolved::Port { service, port } => BackendTarget::Service(ServicePort { service, port }),
+        Resolved::Nothing { reason, .. } => BackendTarget::Invalid { reason: reason.into() },
     }
 }

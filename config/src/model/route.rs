@@ -61,6 +61,8 @@ pub struct RouteRule {
     pub redirect: Option<Redirect>,
     /// Changes host and path, after the headers.
     pub rewrite: Option<Rewrite>,
+    /// Where copies of its requests go, as these changes leave them; at most 16.
+    pub mirrors: Vec<Mirror>,
     /// The share of weight 0 is nothing; no backend, or all weights 0: 500.
     pub backends: Vec<Backend>,
     /// Settings for requests of this rule, merged over the Service's.
@@ -157,8 +159,30 @@ pub struct Backend {
     pub response_headers: Vec<HeaderModifier>,
     /// Changes host and path; never beside one of the rule.
     pub rewrite: Option<Rewrite>,
+    /// Where copies of this share go, as the rule's and these changes leave them; at most 16.
+    pub mirrors: Vec<Mirror>,
     /// Where it stands.
     pub origin: Origin,
+}
+
+/// Where copies of requests go. Their answers are thrown away.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Mirror {
+    /// Where it points. One that is invalid takes nothing and touches no caller.
+    pub target: BackendTarget,
+    /// How many of the requests are copied.
+    pub share: Share,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// A part of the requests: `numerator` of `denominator`, which is not 0 and not the smaller of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Share {
+    /// So many.
+    pub numerator: u32,
+    /// Of so many.
+    pub denominator: u32,
 }
 
 /// What a backendRef resolves to.

@@ -1,7 +1,10 @@
 //! gateway.networking.k8s.io/v1 `GRPCRoute`, with every upstream field. Filters and fields that are not enforced yet
 //! stand in `unsupported`, not here.
 
-use super::{Filter, FilterType, HeaderModifier, HeaderRule, Metadata, ParentRef, http_route::BackendRef};
+use super::{
+    Filter, FilterType, HeaderModifier, HeaderRule, Metadata, ParentRef, RequestMirror,
+    http_route::BackendRef,
+};
 use crate::convert::{Any, Bounded, Label, List, Port, Spanned, Subdomain, Text, choice, object};
 
 object! {
@@ -95,6 +98,8 @@ object! {
         request_header_modifier("requestHeaderModifier"): Option<HeaderModifier>,
         /// Changes headers of the answer.
         response_header_modifier("responseHeaderModifier"): Option<HeaderModifier>,
+        /// Sends copies of calls to another backend; may stand several times.
+        request_mirror("requestMirror"): Option<RequestMirror>,
     }
 }
 
@@ -105,6 +110,8 @@ choice! {
         RequestHeaderModifier = "RequestHeaderModifier",
         /// Changes headers of the answer.
         ResponseHeaderModifier = "ResponseHeaderModifier",
+        /// Sends copies of calls to another backend.
+        RequestMirror = "RequestMirror",
     }
 }
 
@@ -134,6 +141,7 @@ impl From<GrpcFilter> for Filter {
         let kind = match filter.kind.value {
             GrpcFilterType::RequestHeaderModifier => FilterType::RequestHeaderModifier,
             GrpcFilterType::ResponseHeaderModifier => FilterType::ResponseHeaderModifier,
+            GrpcFilterType::RequestMirror => FilterType::RequestMirror,
         };
         Self {
             span: filter.span,
@@ -142,6 +150,7 @@ impl From<GrpcFilter> for Filter {
             response_header_modifier: filter.response_header_modifier,
             request_redirect: None,
             url_rewrite: None,
+            request_mirror: filter.request_mirror,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! gateway.networking.k8s.io/v1 `HTTPRoute`, with every upstream field. Filters and fields that are not enforced yet
 //! stand in `unsupported`, not here.
 
-use super::{Metadata, ParentRef};
+use super::{Metadata, ParentRef, RequestMirror};
 use crate::{
     convert::{
         Any, Bounded, HeaderName, HeaderValue, Host, Label, List, Port, Spanned, Subdomain, Text, choice,
@@ -169,6 +169,8 @@ object! {
         request_redirect("requestRedirect"): Option<RequestRedirect>,
         /// Changes host and path of the request on its way to the backend.
         url_rewrite("urlRewrite"): Option<UrlRewrite>,
+        /// Sends copies of requests to another backend; may stand several times.
+        request_mirror("requestMirror"): Option<RequestMirror>,
     }
 }
 
@@ -183,6 +185,8 @@ choice! {
         RequestRedirect = "RequestRedirect",
         /// Changes host and path.
         URLRewrite = "URLRewrite",
+        /// Sends copies of requests to another backend.
+        RequestMirror = "RequestMirror",
     }
 }
 

@@ -1,12 +1,12 @@
 //! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
 
-use super::{Checks, calls, path, regex, repeats, targets, timeouts};
+use super::{Checks, calls, mirrors, path, regex, repeats, targets, timeouts};
 use crate::{
     convert::{HeaderName, Spanned, Text},
     diagnostic::{Code, Fault},
     model::RouteKind,
     objects::Object,
-    references::{self, Resolved},
+    references::{self, Pointer, Resolved},
     schema::{
         BackendRef, Filter, FilterType, HeaderModifier, HeaderRule, HttpMatch, Match, PathType, Route, Rule,
         ValueType,
@@ -17,11 +17,13 @@ use crate::{
 pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>) {
     rule.matches.iter().for_each(|one| conditions(one, checks));
     filters(&rule.filters, checks);
+    let lost = format!("this share of the requests {}", refused(route.body.kind));
     for backend in rule.backend_refs.iter() {
         filters(&backend.filters, checks);
-        resolve(route, backend, checks);
+        resolve(backend, route, &lost, checks);
     }
     targets::check(rule, checks);
+    mirrors::check(rule, route, checks);
     weights(route.body.kind, rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
@@ -85,6 +87,7 @@ fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
         let kind = filter.kind.value;
         let (request, response) = (&filter.request_header_modifier, &filter.response_header_modifier);
         let (redirect, rewrite) = (&filter.request_redirect, &filter.url_rewrite);
+        let mirror = &filter.request_mirror;
         for body in [request, response].into_iter().flatten() {
             modifier(body, checks);
         }
@@ -101,6 +104,7 @@ fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
             ),
             (FilterType::RequestRedirect, "requestRedirect", redirect.as_ref().map(|body| body.span)),
             (FilterType::URLRewrite, "urlRewrite", rewrite.as_ref().map(|body| body.span)),
+            (FilterType::RequestMirror, "requestMirror", mirror.as_ref().map(|body| body.span)),
         ];
         for (owner, field, written) in fields {
             match written {
@@ -116,7 +120,9 @@ fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
                 Some(_) | None => {}
             }
         }
-        if let Some(first) = filters[..index].iter().find(|earlier| earlier.kind.value == kind) {
+        let repeatable = kind == FilterType::RequestMirror;
+        let earlier = filters[..index].iter().find(|earlier| earlier.kind.value == kind && !repeatable);
+        if let Some(first) = earlier {
             let message = format!("a filter of type {} stands here already", kind.word());
             let fault = Fault::error(Code::Conflict, filter.kind.span, message)
                 .related(first.kind.span, "the first one")
@@ -194,8 +200,15 @@ fn refused(kind: RouteKind) -> &'static str {
     }
 }
 
-fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>) {
-    let is_service = backend.kind.as_ref().is_none_or(|kind| &*kind.0 == "Service");
+/// Reports a reference that points at nothing; `so` says what becomes of the requests.
+pub(super) fn resolve<'w>(
+    written: impl Into<Pointer<'w>>,
+    route: &Object<Route>,
+    so: &str,
+    checks: &mut Checks<'_>,
+) {
+    let backend = written.into();
+    let is_service = backend.kind.is_none_or(|kind| &*kind.0 == "Service");
     if is_service && backend.port.is_none() {
         let message = "a backendRef of kind Service needs `port`";
         return checks.push(Fault::error(Code::MissingField, backend.name.span, message));
@@ -204,7 +217,7 @@ fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>)
     else {
         return;
     };
-    let message = format!("{reason}: this share of the requests {}", refused(route.body.kind));
+    let message = format!("{reason}: {so}");
     let fault = |span| Fault::warning(Code::UnresolvedBackend, span, message.clone());
     let Some(service) = service else {
         return checks.push(fault(backend.name.span).help("kinds of backends: Service, MeshService"));
@@ -217,8 +230,8 @@ fn resolve(route: &Object<Route>, backend: &BackendRef, checks: &mut Checks<'_>)
         }
         Some(entry) if !entry.complete => {}
         Some(entry) => {
-            let place = backend.port.as_ref().map_or(backend.name.span, |port| port.span);
-            let known = backend.port.as_ref().is_some_and(|port| entry.port(port.value.port()).is_some());
+            let place = backend.port.map_or(backend.name.span, |port| port.span);
+            let known = backend.port.is_some_and(|port| entry.port(port.value.port()).is_some());
             let help = match known {
                 true => "say of the port that it speaks gRPC, or nothing: then the route says it".to_owned(),
                 false => format!("its ports: {}", entry.ports_in_words()),

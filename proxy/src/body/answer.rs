@@ -47,6 +47,17 @@ enum Inner {
     Http2 { body: RecvStream, _place: http2::Place, upload: Option<AbortHandle> },
 }
 
+/// What came of an answer that is read and thrown away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOut {
+    /// It was read to its end.
+    Whole,
+    /// It broke off.
+    Cut,
+    /// The rest was left unread.
+    TooLong,
+}
+
 impl UpstreamBody {
     pub(crate) fn http1(body: Incoming, lease: http1::Lease) -> Self {
         Self { inner: Inner::Http1 { body, lease } }
@@ -93,22 +104,35 @@ impl UpstreamBody {
         let timer = deadlines.after(DISCARD_TIME);
         tokio::task::spawn_local(async move {
             let mut left = DISCARD_BYTES;
-            let whole = poll_fn(|cx| {
-                loop {
-                    if timer.poll_expired(cx).is_ready() {
-                        return Poll::Ready(false);
-                    }
-                    let Some(frame) = ready!(self.poll_frame(cx)) else { return Poll::Ready(true) };
-                    let size = frame.map_or(usize::MAX, |frame| frame.data_ref().map_or(0, Bytes::len));
-                    let Some(rest) = left.checked_sub(size) else { return Poll::Ready(false) };
-                    left = rest;
-                }
-            })
-            .await;
-            if whole {
+            let read = poll_fn(|cx| match timer.poll_expired(cx) {
+                Poll::Ready(()) => Poll::Ready(ReadOut::TooLong),
+                Poll::Pending => self.poll_read_out(&mut left, cx),
+            });
+            if read.await == ReadOut::Whole {
                 self.end(true);
             }
         });
+    }
+
+    /// Reads an answer that nobody wants to its end, at most `limit` bytes of it. Its connection can be used again if
+    /// the request was sent whole by then.
+    pub(crate) async fn read_out(mut self, limit: usize, request_done: impl FnOnce() -> bool) -> ReadOut {
+        let mut left = limit;
+        let read = poll_fn(|cx| self.poll_read_out(&mut left, cx)).await;
+        if read == ReadOut::Whole {
+            self.end(request_done());
+        }
+        read
+    }
+
+    fn poll_read_out(&mut self, left: &mut usize, cx: &mut Context<'_>) -> Poll<ReadOut> {
+        loop {
+            let Some(frame) = ready!(self.poll_frame(cx)) else { return Poll::Ready(ReadOut::Whole) };
+            let Ok(frame) = frame else { return Poll::Ready(ReadOut::Cut) };
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(size) else { return Poll::Ready(ReadOut::TooLong) };
+            *left = rest;
+        }
     }
 
     /// The last byte was read: an HTTP/1 connection goes back to its pool if the request was sent whole.

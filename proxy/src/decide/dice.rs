@@ -8,6 +8,11 @@
 pub enum Purpose {
     /// Which backend of a rule.
     Weight,
+    /// Whether a mirror gets a copy.
+    Mirror {
+        /// Which of the rule's, from 0, or of the backend's, from 16.
+        index: u32,
+    },
     /// Which endpoint, for the attempt of this number.
     Endpoint {
         /// The attempt, from 0.
@@ -31,6 +36,7 @@ impl Dice {
             Purpose::Weight => 1 << 32,
             Purpose::Endpoint { attempt } => 2 << 32 | u64::from(attempt),
             Purpose::Backoff { attempt } => 3 << 32 | u64::from(attempt),
+            Purpose::Mirror { index } => 4 << 32 | u64::from(index),
         };
         Self(mix(dice) ^ mix(salt))
     }
@@ -64,6 +70,7 @@ mod tests {
         assert_ne!(roll(Purpose::Weight), roll(Purpose::Endpoint { attempt: 0 }));
         assert_ne!(roll(Purpose::Endpoint { attempt: 1 }), roll(Purpose::Endpoint { attempt: 0 }));
         assert_ne!(roll(Purpose::Endpoint { attempt: 1 }), roll(Purpose::Backoff { attempt: 1 }));
+        assert_ne!(roll(Purpose::Mirror { index: 1 }), roll(Purpose::Backoff { attempt: 1 }));
     }
 
     #[test]

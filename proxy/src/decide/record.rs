@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use http::HeaderName;
 use outrigger_config::model::ServicePort;
 
-use crate::{runtime::snapshot::Rule, runtime::snapshot::Service};
+use crate::runtime::snapshot::{Mirror, Rule, Service};
 
 /// Listens to a decision. Every method does nothing unless it is written.
 pub trait Recorder {
@@ -25,6 +25,11 @@ pub trait Recorder {
     /// The rule that is taken, and the index of the backend chosen out of `rule.backends`; their weights are the shares.
     fn rule(&mut self, rule: &Rule, backend: Option<usize>) {
         let _ = (rule, backend);
+    }
+
+    /// A mirror of the rule or of its chosen backend, after [`Recorder::rule`], and whether it gets a copy.
+    fn mirror(&mut self, mirror: &Mirror, taken: bool) {
+        let _ = (mirror, taken);
     }
 }
 

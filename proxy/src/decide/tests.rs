@@ -9,7 +9,7 @@ use crate::{
     ctx::Side,
     runtime::{
         fixture::{key, snapshot},
-        snapshot::UpstreamProtocol,
+        snapshot::{Mirror, UpstreamProtocol},
     },
 };
 
@@ -261,8 +261,56 @@ fn the_backends_header_changes_follow_the_rules() {
         _ => None,
     });
     let mut headers = HeaderMap::new();
-    canary.next().unwrap().request_headers().for_each(|modifier| modifier.apply(&mut headers));
+    let forward = canary.next().unwrap();
+    for changes in [forward.of_rule(), forward.of_backend()] {
+        changes.headers.iter().for_each(|modifier| modifier.apply(&mut headers));
+    }
     assert_eq!(headers["x-rule"], "2");
+}
+
+const MIRRORS: &str = r#"
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: mirrored, namespace: shop}
+spec:
+  parentRefs: [{kind: Service, group: "", name: cart}]
+  rules:
+  - filters:
+    - {type: RequestMirror, requestMirror: {backendRef: {name: canary, port: 80}}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: nobody, port: 80}}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: reviews, port: 80}, percent: 25}}
+    - {type: RequestMirror, requestMirror: {backendRef: {name: reviews, port: 443}, percent: 0}}
+    backendRefs:
+    - name: cart
+      port: 8080
+      filters:
+      - {type: RequestMirror, requestMirror: {backendRef: {name: reviews, port: 443}, fraction: {numerator: 1, denominator: 1000}}}
+    - {name: canary, port: 80}
+"#;
+
+#[test]
+fn each_mirror_draws_its_own_share_and_one_that_points_at_nothing_takes_none() {
+    let snapshot = snapshot(&format!("{POLICY}{MIRRORS}"));
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    let mut both = 0;
+    for dice in 0..40_000 {
+        let mut asked = ask("cart.example.com", "/");
+        asked.facts.dice = dice;
+        let Decision::Forward(forward) = asked.decide(&snapshot, &mut Silent) else { panic!("forwards") };
+        let rule: Vec<_> = forward.of_rule().mirrors.iter().map(|to| to.backend.label.to_string()).collect();
+        let backend = forward.of_backend().mirrors.iter().map(|to| format!("backend {}", to.backend.label));
+        let backend: Vec<_> = backend.collect();
+        assert!(backend.is_empty() || &*forward.backend().label == "shop/cart:8080");
+        both += u32::from(rule.len() == 2 && &*forward.backend().label == "shop/cart:8080");
+        rule.into_iter().chain(backend).for_each(|to| *counts.entry(to).or_default() += 1);
+    }
+    assert_eq!(counts["shop/canary:80"], 40_000);
+    assert!((9_600..10_400).contains(&counts["shop/reviews:80"]), "{counts:?}");
+    // A thousandth of the half that goes to this backend.
+    assert!((5..50).contains(&counts["backend shop/reviews:443"]), "{counts:?}");
+    assert_eq!(counts.len(), 3);
+    assert!((4_700..5_300).contains(&both), "the draw does not hang on the choice of backend: {both}");
 }
 
 /// The policy with other backends of the rule `split`, such as a cluster may hold though `check` refuses them.
@@ -323,8 +371,12 @@ fn a_recorder_hears_every_step() {
             let shares: Vec<_> = rule.backends.iter().map(|backend| backend.weight).collect();
             self.0.push(format!("{} {backend:?} of {shares:?}", rule.route));
         }
+        fn mirror(&mut self, mirror: &Mirror, taken: bool) {
+            let share = mirror.share;
+            self.0.push(format!("mirror {}/{} {taken}", share.numerator, share.denominator));
+        }
     }
-    let snapshot = snapshot(POLICY);
+    let snapshot = snapshot(&format!("{POLICY}{MIRRORS}"));
     let heard = |asked: Asked<'_>| {
         let mut steps = Steps::default();
         asked.decide(&snapshot, &mut steps);
@@ -339,6 +391,10 @@ fn a_recorder_hears_every_step() {
             "shop/reviews/rest Some(0) of [1]",
         ]
     );
+    let mirrored = heard(ask("cart.example.com", "/"));
+    assert_eq!(mirrored[2], "shop/mirrored/0 Some(0) of [1, 1]");
+    assert_eq!(mirrored[3..5], ["mirror 100/100 true", "mirror 100/100 false"]);
+    assert_eq!(mirrored[6..], ["mirror 0/100 false", "mirror 1/1000 false"]);
     assert_eq!(heard(ask("cart:1", "/")), ["no such port of shop/cart", "Outside"]);
     assert_eq!(
         heard(ask("cart", "/").by(Side::Inbound, "0.0.0.0:8081")),

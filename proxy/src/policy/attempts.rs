@@ -309,8 +309,8 @@ impl Attempts<'_> {
     }
 }
 
-/// The head for one attempt; the original stays for the next.
-fn copy(head: &Parts) -> Parts {
+/// The head for one attempt, or for a mirror; the original stays for the next.
+pub(super) fn copy(head: &Parts) -> Parts {
     let (mut parts, ()) = Request::new(()).into_parts();
     parts.method = head.method.clone();
     parts.uri = head.uri.clone();
@@ -322,7 +322,8 @@ fn asked_pause(headers: &HeaderMap) -> Option<Duration> {
     retry::retry_after(headers.get(RETRY_AFTER)?.as_bytes())
 }
 
-fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) -> AttemptOutcome {
+/// What an attempt came to, in the words of its metric.
+pub(super) fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) -> AttemptOutcome {
     let error = match result {
         Ok(answer) if answer.status().is_server_error() => return AttemptOutcome::Http5xx,
         Ok(answer) => {

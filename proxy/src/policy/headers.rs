@@ -5,6 +5,7 @@ use http::{HeaderValue, Version, header::CONNECTION, request::Parts};
 use crate::{
     decide::Forward,
     error::Failure,
+    policy::mirror::Copies,
     request::{
         response::{self, Answer, ResponseContext},
         strict::Checked,
@@ -12,15 +13,22 @@ use crate::{
     route::rewrite,
 };
 
-/// Changes the request's head: the rule first, then its backend; then its target.
-pub(crate) fn on_request(head: &mut Parts, forward: Option<&Forward>) -> Result<(), Failure> {
-    for modifier in forward.into_iter().flat_map(Forward::request_headers) {
-        modifier.apply(&mut head.headers);
+/// Changes the request's head: the rule first, then its backend, each its header and then its target. The mirrors of
+/// each get the head as it is then.
+pub(crate) fn on_request(
+    head: &mut Parts,
+    forward: Option<&Forward>,
+    copies: &mut Copies,
+) -> Result<(), Failure> {
+    let Some(forward) = forward else { return Ok(()) };
+    for changes in [forward.of_rule(), forward.of_backend()] {
+        changes.headers.iter().for_each(|modifier| modifier.apply(&mut head.headers));
+        if let Some(change) = changes.rewrite {
+            rewrite::rewrite(head, change).map_err(|_| Failure::Internal)?;
+        }
+        copies.take(changes.mirrors, head);
     }
-    match forward.and_then(Forward::rewrite) {
-        None => Ok(()),
-        Some(change) => rewrite::rewrite(head, change).map_err(|_| Failure::Internal),
-    }
+    Ok(())
 }
 
 /// Brings the answer's head into the form that the caller's version wants, then lets the backend and the rule change it.

@@ -16,8 +16,8 @@ use outrigger_config::model::{
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, Inbound, ListenerKey, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
-        UpstreamProtocol, WeightedBackend,
+        Backend, Inbound, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service,
+        Snapshot, UpstreamProtocol, WeightedBackend,
     },
 };
 use crate::{
@@ -165,7 +165,7 @@ impl Builder<'_> {
         Ok(Arc::new(Service { ports, source: from.clone() }))
     }
 
-    /// Whether every backend that a Service's rules point at is still the current one.
+    /// Whether every backend that a Service's rules point at, mirrors included, is still the current one.
     fn backends_are_the_same(&self, service: &Service) -> bool {
         let same = |old: &Arc<Backend>| {
             old.service
@@ -175,12 +175,7 @@ impl Builder<'_> {
         };
         service.ports.iter().all(|port| {
             same(&port.backend)
-                && port.routes.iter().flat_map(RouteTable::rules).flat_map(|rule| &rule.backends).all(
-                    |backend| match &backend.target {
-                        Ok(backend) => same(backend),
-                        Err(_) => true,
-                    },
-                )
+                && port.routes.iter().flat_map(RouteTable::rules).flat_map(|rule| rule.points_at()).all(same)
         })
     }
 
@@ -227,6 +222,7 @@ impl Builder<'_> {
                 .clone()
                 .map(|redirect| Box::new(Redirection { redirect, service_port: port.port })),
             rewrite: from.rewrite.clone().map(Box::new),
+            mirrors: self.mirrors(&from.mirrors),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
             budget,
@@ -234,19 +230,31 @@ impl Builder<'_> {
     }
 
     fn weighted(&self, from: &model::Backend) -> Result<WeightedBackend, BuildError> {
-        let target = match &from.target {
+        Ok(WeightedBackend {
+            weight: from.weight,
+            target: self.target(&from.target),
+            request_headers: modifiers(&from.request_headers)?,
+            response_headers: modifiers(&from.response_headers)?,
+            rewrite: from.rewrite.clone().map(Box::new),
+            mirrors: self.mirrors(&from.mirrors),
+        })
+    }
+
+    fn mirrors(&self, from: &[model::Mirror]) -> Box<[Mirror]> {
+        let of =
+            |backend: Arc<Backend>| MirrorTarget { metrics: self.metrics.mirror(&backend.label), backend };
+        let mirrors =
+            from.iter().map(|one| Mirror { share: one.share, target: self.target(&one.target).map(of) });
+        mirrors.collect()
+    }
+
+    fn target(&self, from: &BackendTarget) -> Result<Arc<Backend>, Arc<str>> {
+        match from {
             BackendTarget::Invalid { reason } => Err(reason.clone()),
             BackendTarget::Service(name) => {
                 self.backends.get(name).cloned().ok_or_else(|| format!("no Service port {name}").into())
             }
-        };
-        Ok(WeightedBackend {
-            weight: from.weight,
-            target,
-            request_headers: modifiers(&from.request_headers)?,
-            response_headers: modifiers(&from.response_headers)?,
-            rewrite: from.rewrite.clone().map(Box::new),
-        })
+        }
     }
 
     fn inbound(&self, key: ListenerKey, from: &InboundListener) -> Arc<Inbound> {
@@ -301,6 +309,7 @@ impl Builder<'_> {
             response_headers: Box::default(),
             redirect: None,
             rewrite: None,
+            mirrors: Box::default(),
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),

@@ -7,7 +7,8 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use outrigger_config::model::{
-    self, AppProtocol, InboundProtocol, MeshConfig, ObjectName, Origin, RuleId, ServicePort, TrafficSettings,
+    self, AppProtocol, InboundProtocol, MeshConfig, ObjectName, Origin, RuleId, ServicePort, Share,
+    TrafficSettings,
 };
 
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
     ctx::Side,
     policy::budget::Budget,
     route::{Modifier, Redirection, RouteTable},
-    telemetry::metrics::{BackendMetrics, RouteMetrics},
+    telemetry::metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
     upstream::tls::Outward,
 };
 
@@ -217,6 +218,8 @@ pub struct Rule {
     pub redirect: Option<Box<Redirection>>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
+    /// Where copies of its requests go.
+    pub mirrors: Box<[Mirror]>,
     /// Backends with their shares.
     pub backends: Box<[WeightedBackend]>,
     /// Sum of the weights.
@@ -228,6 +231,13 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// Every backend that its requests, or copies of them, may go to.
+    pub(super) fn points_at(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        let mirrors = self.mirrors.iter().chain(self.backends.iter().flat_map(|backend| &backend.mirrors));
+        let mirrored = mirrors.filter_map(|mirror| mirror.target.as_ref().ok().map(|target| &target.backend));
+        self.backends.iter().filter_map(|backend| backend.target.as_ref().ok()).chain(mirrored)
+    }
+
     /// Counts a request's first try into the retry budget.
     pub fn deposit(&self, now: Instant) {
         self.budget.deposit(now);
@@ -252,6 +262,26 @@ pub struct WeightedBackend {
     pub response_headers: Box<[Modifier]>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
+    /// Where copies of this share go.
+    pub mirrors: Box<[Mirror]>,
+}
+
+/// Where copies of requests go.
+#[derive(Debug)]
+pub struct Mirror {
+    /// How many of the requests are copied.
+    pub share: Share,
+    /// The backend with the counters of its copies, or why there is none: then nothing is copied.
+    pub target: Result<MirrorTarget, Arc<str>>,
+}
+
+/// A backend as a mirror.
+#[derive(Clone, Debug)]
+pub struct MirrorTarget {
+    /// Its endpoints, and how to talk to them.
+    pub backend: Arc<Backend>,
+    /// What copies are counted on.
+    pub metrics: Arc<MirrorMetrics>,
 }
 
 impl WeightedBackend {
@@ -263,6 +293,7 @@ impl WeightedBackend {
             request_headers: Box::default(),
             response_headers: Box::default(),
             rewrite: None,
+            mirrors: Box::default(),
         }
     }
 }

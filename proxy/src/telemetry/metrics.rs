@@ -7,11 +7,13 @@
 mod backend;
 mod collect;
 mod listener;
+mod mirror;
 mod process;
 mod route;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use listener::{ListenerMetrics, ParseError};
+pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use route::RouteMetrics;
 
 use std::{
@@ -78,6 +80,10 @@ families! {
         "Attempts after a request's first, by what made them necessary.", "services x 8";
     RETRIES_DENIED: Counter "outrigger_retries_denied_total" ["service", "reason"],
         "Failed attempts that were not repeated, by what forbade it.", "services x 6";
+    MIRRORED: Counter "outrigger_mirror_requests_total" ["service", "outcome"],
+        "Copies of requests that were sent to a mirror and have ended.", "mirrors x 12";
+    MIRRORED_OPEN: Gauge "outrigger_mirror_requests_open" ["service"],
+        "Copies of requests that have begun and not ended.", "mirrors";
     UPSTREAM_CONNECTIONS: Counter "outrigger_upstream_connections_total" ["service"],
         "Connections opened to endpoints.", "services";
     UPSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_upstream_connections_open" ["service"],
@@ -163,6 +169,7 @@ struct Counters {
     workers: usize,
     routes: Mutex<Handles<RouteKey, RouteMetrics>>,
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
+    mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     parse_errors: [Shared; ParseError::ALL.len()],
     informational_dropped: Shared,
@@ -189,6 +196,7 @@ impl Metrics {
             workers,
             routes: Mutex::new(Handles::new()),
             backends: Mutex::new(Handles::new()),
+            mirrors: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
             parse_errors: Default::default(),
             informational_dropped: Shared::default(),
@@ -220,6 +228,13 @@ impl Metrics {
         let workers = self.counters.workers;
         let mut handles = self.counters.backends.lock();
         handles.find_or_create(service.into(), |service| BackendMetrics::new(workers, service.clone()))
+    }
+
+    /// The handle of one destination port as a mirror. `service` is `namespace/name:port`.
+    pub fn mirror(&self, service: &str) -> Arc<MirrorMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.mirrors.lock();
+        handles.find_or_create(service.into(), |service| MirrorMetrics::new(workers, service.clone()))
     }
 
     /// The handle of one listener, named by the address that the policy gives it. Listeners of one side that ask for the

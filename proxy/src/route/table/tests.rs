@@ -50,6 +50,7 @@ pub(super) fn source(name: usize, rank: u32, matches: Vec<RouteMatch>) -> RouteR
         response_headers: vec![],
         redirect: None,
         rewrite: None,
+        mirrors: vec![],
         backends: vec![],
         settings: settings(),
     }
@@ -70,6 +71,7 @@ pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
                 response_headers: [].into(),
                 redirect: None,
                 rewrite: None,
+                mirrors: [].into(),
                 backends: [].into(),
                 total_weight: 0,
                 budget: Arc::new(Budget::new(source.settings.retry.budget)),

@@ -93,6 +93,19 @@ fn a_service_that_changes_takes_along_those_that_point_at_it_and_no_other() {
 }
 
 #[test]
+fn a_mirror_that_changes_is_the_new_one_at_the_next_request() {
+    let mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: reviews, port: 80}}}";
+    let mirrored = policy(&TWO).replace("{name: all, ", &format!("{{name: all, filters: [{mirror}], "));
+    let first = snapshot(&mirrored);
+    let random = "loadBalancer: {policy: random}";
+    let second = next(&with_policy(&mirrored, "{kind: Service, name: reviews}", random), &first);
+    let rule = &port(&second, "cart").routes.as_ref().unwrap().rules()[0];
+    let target = rule.mirrors[0].target.as_ref().unwrap();
+    assert!(Arc::ptr_eq(&target.backend, &port(&second, "reviews").backend));
+    assert!(!Arc::ptr_eq(&target.backend, &port(&first, "reviews").backend));
+}
+
+#[test]
 fn load_and_budgets_outlive_a_reload() {
     let now = Instant::now();
     let first = snapshot(&policy(&TWO));

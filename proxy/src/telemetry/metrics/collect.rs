@@ -10,8 +10,8 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, FAMILIES, Family, Kind, ParseError, RetryDenied,
-    RetryReason, TlsFault, process::Process,
+    super::histogram::Sum, AttemptOutcome, Counters, FAMILIES, Family, Kind, MirrorOutcome, ParseError,
+    RetryDenied, RetryReason, TlsFault, process::Process,
 };
 
 /// The collector that is registered with Prometheus' registry.
@@ -41,6 +41,7 @@ impl Collector for Scrape {
         let mut families = Families::default();
         families.routes(&self.counters);
         families.backends(&self.counters);
+        families.mirrors(&self.counters);
         families.listeners(&self.counters);
         families.events(&self.counters);
         families.process(&Process::read());
@@ -148,6 +149,19 @@ impl Families {
             for why in TlsFault::ALL {
                 let count = backend.tls_failures(*why);
                 self.push_touched(super::UPSTREAM_TLS_FAILURES, &[service, why.as_str()], count);
+            }
+        }
+    }
+
+    fn mirrors(&mut self, counters: &Counters) {
+        let mirrors = counters.mirrors.lock().alive();
+        for mirror in mirrors {
+            let service: &str = &mirror.service;
+            for outcome in MirrorOutcome::ALL {
+                self.push_touched(super::MIRRORED, &[service, outcome.as_str()], mirror.count(*outcome));
+            }
+            if let Some(open) = mirror.open() {
+                self.push(super::MIRRORED_OPEN, &[service], open as f64);
             }
         }
     }

@@ -20,6 +20,8 @@ outrigger_downstream_connections_refused_total{side,listener}
 outrigger_downstream_connections_total{side,listener}
 outrigger_downstream_parse_errors_total{reason}
 outrigger_informational_dropped_total{}
+outrigger_mirror_requests_open{service}
+outrigger_mirror_requests_total{service,outcome}
 outrigger_request_duration_seconds{side,service,route}
 outrigger_requests_open{side,service,route}
 outrigger_requests_total{side,service,route,code,flag}
@@ -52,7 +54,9 @@ fn the_list_is_what_users_rely_on() {
 }
 
 /// Touches everything once.
-fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<ListenerMetrics>) {
+fn touch_all(
+    metrics: &Metrics,
+) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<MirrorMetrics>, Arc<ListenerMetrics>) {
     let route = metrics.route(Side::Outbound, "shop/cart:80", "default/r/0");
     route.opened(0);
     route.record(0, 200, None, Duration::from_millis(3));
@@ -64,6 +68,9 @@ fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<
     backend.connection_opened(0);
     backend.connect_failed(0);
     TlsFault::ALL.iter().for_each(|why| backend.tls_failed(0, *why));
+    let mirror = metrics.mirror("shop/shadow:80");
+    mirror.begun(0);
+    MirrorOutcome::ALL.iter().for_each(|outcome| (mirror.begun(1), mirror.ended(1, *outcome)).0);
     let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
@@ -75,7 +82,7 @@ fn touch_all(metrics: &Metrics) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<
     metrics.dns_resolved();
     metrics.dns_failed();
     metrics.access_log_dropped(3);
-    (route, backend, listener)
+    (route, backend, mirror, listener)
 }
 
 #[test]
@@ -96,6 +103,8 @@ fn every_metric_of_the_list_can_be_scraped_and_nothing_else() {
         r#"outrigger_request_duration_seconds_count{route="default/r/0",service="shop/cart:80",side="outbound"} 2"#,
         r#"outrigger_requests_open{route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
         r#"outrigger_retries_total{reason="unsent",service="shop/cart:80"} 1"#,
+        r#"outrigger_mirror_requests_total{outcome="shed",service="shop/shadow:80"} 1"#,
+        r#"outrigger_mirror_requests_open{service="shop/shadow:80"} 1"#,
         "outrigger_config_generation 7",
         "outrigger_config_last_reload_success_timestamp_seconds 1.5",
         "outrigger_access_log_dropped_total 3",
