@@ -16,10 +16,15 @@ use hyper::body::Incoming;
 use outrigger_config::model::Limits;
 
 use crate::{
-    body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE},
+    body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE, UpstreamBody},
     decide::{Direct, Forward},
     exchange::Exchange,
-    policy::{attempts::Attempts, deadline::Deadline, mirror::Copies, target::Target},
+    policy::{
+        attempts::Attempts,
+        deadline::Deadline,
+        mirror::Copies,
+        target::{Picked, Target},
+    },
     request::strict::Checked,
     runtime::snapshot::Rule,
 };
@@ -94,11 +99,20 @@ pub(crate) async fn run(
     let attempted = attempts.run(head, inlet, limits.replay_bytes).await;
     exchange.record.attempted(attempted.made, attempted.upstream);
 
-    // The answer, on which record, deadline and the endpoint's place ride until its end.
-    let (answer, picked) = match attempted.result {
-        Ok(answered) => answered,
-        Err(failure) => return exchange.refuse(failure),
-    };
+    match attempted.result {
+        Ok(answered) => answer(exchange, &pinned, checked, answered, (deadline, limits.trailer_bytes)),
+        Err(failure) => exchange.refuse(failure),
+    }
+}
+
+/// The answer, on which record, deadline and the endpoint's place ride until its end.
+fn answer(
+    mut exchange: Exchange,
+    pinned: &Pinned<'_>,
+    checked: &Checked,
+    (answer, picked): (Response<UpstreamBody>, Picked),
+    (deadline, trailer_bytes): (Deadline, u32),
+) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     let unread = checked.expect_continue && !exchange.flow.request_done.get();
     let told = match headers::on_answer(&mut head, pinned.forward, checked, unread) {
@@ -110,7 +124,7 @@ pub(crate) async fn run(
         record: exchange.record,
         deadline,
         flow: exchange.flow,
-        trailer_bytes: limits.trailer_bytes,
+        trailer_bytes,
         grpc: checked.grpc && told.grpc,
         trailers_lost: told.trailers_lost,
         _open: picked.into_open(),
