@@ -33,13 +33,14 @@ pub(super) fn all(scope: &Scope<'_>) -> Vec<Arc<Destination>> {
 /// clusters rarely say it.
 fn infer_grpc(scope: &Scope<'_>, destinations: &mut [Destination]) {
     let mut called: HashSet<ServicePort> = HashSet::new();
-    for rule in destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten()) {
-        let targets = rule.backends.iter().filter_map(|backend| match &backend.target {
-            BackendTarget::Service(port) => Some(port.clone()),
-            BackendTarget::Invalid { .. } => None,
-        });
-        if rule.id.kind == RouteKind::GRPCRoute {
-            called.extend(targets);
+    let rules = destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten());
+    for rule in rules.filter(|rule| rule.id.kind == RouteKind::GRPCRoute) {
+        let mirrors = rule.backends.iter().flat_map(|backend| &backend.mirrors).chain(&rule.mirrors);
+        let backends = rule.backends.iter().map(|backend| &backend.target);
+        for target in backends.chain(mirrors.map(|mirror| &mirror.target)) {
+            if let BackendTarget::Service(port) = target {
+                called.insert(port.clone());
+            }
         }
     }
     for ServicePort { service, port } in called {
