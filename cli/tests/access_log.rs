@@ -64,7 +64,9 @@ spec: {{targetRefs: [{{kind: Service, name: web}}], timeouts: {{request: 200ms}}
 apiVersion: outrigger.dev/v1alpha1
 kind: Mesh
 metadata: {{name: default}}
-spec: {{egress: {{mode: Deny}}, telemetry: {{accessLog: {{format: json}}}}}}
+spec:
+  egress: {{mode: Deny}}
+  telemetry: {{accessLog: {{format: json}}, tracing: {{otlp: "http://{gone}", samplePercent: 0}}}}
 "#
     )
 }
@@ -123,6 +125,8 @@ async fn each_request_has_its_line_with_what_became_of_it() {
     let mut web = Client::http1(at, "web").await;
     let mut request = web.request("POST", "/fine?q=%22x%0a", "12345");
     request.headers_mut().insert("x-request-id", "id-1".parse().unwrap());
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    request.headers_mut().insert("traceparent", parent.parse().unwrap());
     assert_eq!(web.call(request).await.unwrap().status, 200);
     assert_eq!(web.get("/else").await.status, 404);
     assert_eq!(web.get("/fine/slow").await.status, 504);
@@ -166,12 +170,14 @@ async fn each_request_has_its_line_with_what_became_of_it() {
         ("service", "shop/web:80".into()),
         ("route", "shop/web/fine".into()),
         ("request_id", "id-1".into()),
+        ("trace_id", "4bf92f3577b34da6a3ce929d0e0e4736".into()),
         ("flags", Value::Null),
         ("reason", Value::Null),
     ] {
         assert_eq!(fine[field], value, "{field} of {fine:#}");
     }
     assert!(fine["duration_ms"].as_f64().is_some_and(|took| took > 0.0), "{fine:#}");
+    assert_eq!(one("/else")["trace_id"], Value::Null, "it is not recorded");
     // Path, status, flag, reason.
     let failures = [
         ("/else", 404, "NR", "no_route"),

@@ -49,6 +49,9 @@ impl Scope<'_> {
     }
 }
 
+/// The label that tells the version of an app (Kubernetes' recommended labels).
+const VERSION: &str = "app.kubernetes.io/version";
+
 /// The resources for one Sidecar.
 pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<Sidecar>) -> Resources {
     let scope = Scope {
@@ -95,6 +98,7 @@ fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
     });
     Workload {
         name: sidecar.name.clone(),
+        version: sidecar.body.metadata.labels.get(VERSION).map(|version| version.value.clone()),
         origin: scope.origin(&sidecar.span),
         service_account: spec
             .service_account

@@ -14,7 +14,7 @@ mod workload;
 pub use destination::{
     AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
 };
-pub use mesh::{AccessLog, Egress, Limits, MeshConfig};
+pub use mesh::{AccessLog, Egress, Limits, MeshConfig, Propagation, Tracing};
 pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,

@@ -15,6 +15,7 @@ mod reference;
 mod route;
 mod service;
 mod sidecar;
+mod telemetry;
 mod traffic_policy;
 
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
@@ -23,7 +24,7 @@ pub(crate) use http_route::{
     BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, HeaderRule, HttpMatch,
     PathModifier, PathModifierType, PathType, RouteRetry, RouteTimeouts, ValueType,
 };
-pub(crate) use mesh::{AccessLogFormat, EgressMode, LimitsBody, Mesh};
+pub(crate) use mesh::{EgressMode, LimitsBody, Mesh};
 pub(crate) use mesh_service::{MeshService, Protocol, TlsBody, TlsMode};
 pub(crate) use metadata::Metadata;
 pub(crate) use mirror::{MirrorRef, RequestMirror};
@@ -31,6 +32,7 @@ pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
 pub(crate) use route::{Match, Route, Rule};
 pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};
 pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar, SidecarSpec};
+pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
 pub(crate) use traffic_policy::{
     Balance, Condition, LoadBalancerBody, RetryBody, TimeoutsBody, TrafficBody, TrafficPolicy,
 };

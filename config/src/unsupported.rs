@@ -43,7 +43,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("Mesh", "spec.mtls.mode=Permissive"),
     ("Mesh", "spec.mtls.mode=Strict"),
     ("Mesh", "spec.mtls.ports"),
-    ("Mesh", "spec.telemetry.tracing"),
     ("MeshService", "spec.endpoints[].identity"),
     ("MeshService", "spec.ports[].protocol=tcp"),
     ("MeshService", "spec.subset"),

@@ -20,6 +20,7 @@ mod services;
 mod shadow;
 mod sidecars;
 mod targets;
+mod telemetry;
 mod timeouts;
 mod tls;
 

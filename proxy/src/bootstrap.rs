@@ -24,7 +24,7 @@ use crate::{
     app::{Options, StartError},
     ctx::Side,
     discovery::local::Prepared,
-    drain::Switch,
+    drain::{Signal, Switch},
     listen::{
         Listener,
         accept::{self, Door},
@@ -35,7 +35,7 @@ use crate::{
         snapshot::{ListenerKey, Port, Service, Snapshot},
         status::{Loaded, Status},
     },
-    telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics},
+    telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics, trace::Exporter},
     upstream::dns::Resolver,
     worker,
 };
@@ -43,7 +43,7 @@ use crate::{
 /// Descriptors that callers never get: for upstream connections, the admin API and policy files.
 const MOST_CONNECTIONS: usize = 50_000;
 
-/// The access log's last lines may delay the end by this much, where standard output is slow.
+/// The access log's last lines and the last spans may delay the end by this much, where who takes them is slow.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Everything that belongs to one running proxy.
@@ -54,6 +54,7 @@ pub(crate) struct Crew {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) store: Arc<Store>,
     pub(crate) log: AccessLog,
+    spans: Exporter,
     resolver: Resolver,
     /// Told when a drain that is under way need not wait for new callers any more.
     pub(crate) hurry: Notify,
@@ -114,6 +115,7 @@ impl Crew {
         let (switch, drain) = Switch::new();
         let crew = Self {
             log: AccessLog::stdout(metrics.clone()).map_err(StartError::Thread)?,
+            spans: Exporter::start(runtime.handle(), metrics.clone()),
             resolver: Resolver::new(runtime.handle().clone(), metrics.clone()),
             metrics,
             status,
@@ -130,24 +132,31 @@ impl Crew {
             background: runtime.handle().clone(),
             runtime: Mutex::new(Some(runtime)),
         };
+        crew.hire(workers, &drain)?;
+        crew.taken_up(resources);
+        Ok(crew)
+    }
+
+    /// Starts the workers.
+    fn hire(&self, workers: usize, drain: &Signal) -> Result<(), StartError> {
         for id in 0..workers {
             let (send, connections) = mpsc::unbounded_channel();
             let thread = worker::spawn(worker::Parts {
                 id,
-                store: crew.store.clone(),
-                metrics: crew.metrics.clone(),
+                store: self.store.clone(),
+                metrics: self.metrics.clone(),
                 drain: drain.clone(),
-                log: crew.log.clone(),
-                own: crew.own.clone(),
+                log: self.log.clone(),
+                spans: self.spans.queue(),
+                own: self.own.clone(),
                 connections,
                 seed: rand::random(),
             })
             .map_err(StartError::Thread)?;
-            lock(&crew.threads).push(thread);
-            lock(&crew.doors).push(Door { send, open: Arc::new(AtomicUsize::new(0)) });
+            lock(&self.threads).push(thread);
+            lock(&self.doors).push(Door { send, open: Arc::new(AtomicUsize::new(0)) });
         }
-        crew.taken_up(resources);
-        Ok(crew)
+        Ok(())
     }
 
     /// The runtime of everything that is not on a request's way.
@@ -231,6 +240,7 @@ impl Crew {
         let snapshot = self.store.load();
         let (generation, at) = (snapshot.generation, SystemTime::now());
         self.resolver.follow(&snapshot);
+        self.spans.follow(&resources.mesh, &resources.workload);
         self.metrics.config_applied(generation, at);
         self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });
         tracing::info!(generation, "policy in use");
@@ -295,7 +305,7 @@ impl Crew {
         if tokio::time::timeout(LAST_WORDS, joined).await.is_err() {
             tracing::warn!("a worker does not end; what it has to log may be lost");
         }
-        self.log.flush(LAST_WORDS).await;
+        tokio::join!(self.log.flush(LAST_WORDS), self.spans.flush(LAST_WORDS));
     }
 
     fn close_doors(&self) {

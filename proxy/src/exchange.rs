@@ -21,7 +21,7 @@ use crate::{
     },
     request::strict::{self, Checked, PathRules, StrictContext},
     runtime::snapshot::{ListenerKey, Rule, Snapshot},
-    telemetry::record::Record,
+    telemetry::{record::Record, trace::Trace},
     worker::Worker,
 };
 
@@ -46,7 +46,8 @@ impl Exchange {
     pub(crate) fn open(connection: &Rc<Connection>, head: &Parts, snapshot: &Snapshot) -> Self {
         let now = Instant::now();
         let flow = Rc::new(Flow::new(now));
-        let record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
+        let mut record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
+        record.trace = Trace::begin(snapshot.tracing, head, now);
         let proxied = head.version != Version::HTTP_2 && head.uri.authority().is_some();
         let form = if proxied { Form::Absolute } else { Form::Origin };
         Self { connection: connection.clone(), flow, record, caller: Caller::of(head), started: now, form }

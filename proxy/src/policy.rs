@@ -65,8 +65,7 @@ pub(crate) async fn run(
     checked: &Checked,
     limits: &Limits,
 ) -> Response<AnswerBody> {
-    let worker = exchange.worker().clone();
-    let settings = &pinned.rule.settings;
+    let (worker, settings) = (exchange.worker().clone(), &pinned.rule.settings);
 
     // headers: what the rule and then its backend change, each with the target that it rewrites.
     let mut copies = Copies::default();
@@ -95,6 +94,7 @@ pub(crate) async fn run(
         repeatable: settings.retry.idempotent || retry::is_idempotent(&head.method),
         checked,
         key,
+        trace: &exchange.record.trace,
     };
     let attempted = attempts.run(head, inlet, limits.replay_bytes).await;
     exchange.record.attempted(attempted.made, attempted.upstream);

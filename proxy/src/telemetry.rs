@@ -1,4 +1,4 @@
-//! What the proxy tells about itself: metrics, the access log, its own log.
+//! What the proxy tells about itself: metrics, the access log, traces, its own log.
 //!
 //! Nothing here may slow or stop a request: counters are written by one worker each, log lines are dropped and counted
 //! before anything waits.
@@ -11,3 +11,4 @@ pub(crate) mod record;
 mod histogram;
 mod shard;
 pub(crate) mod timestamp;
+pub(crate) mod trace;

@@ -19,6 +19,7 @@ use crate::{
     telemetry::{
         access_log::{AccessLog, WorkerLog},
         metrics::{Metrics, RouteMetrics},
+        trace::SpanQueue,
     },
     upstream::pool::Pool,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Worker {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) drain: Signal,
     pub(crate) log: Rc<WorkerLog>,
+    pub(crate) spans: SpanQueue,
     pub(crate) balancer: Balancer,
     /// What is kept of bodies that mirrors have yet to take.
     pub(crate) kept_for_mirrors: Kept,
@@ -52,6 +54,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) drain: Signal,
     pub(crate) log: AccessLog,
+    pub(crate) spans: SpanQueue,
     pub(crate) own: Own,
     pub(crate) connections: mpsc::UnboundedReceiver<Accepted>,
     pub(crate) seed: u64,
@@ -118,6 +121,7 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
         metrics: parts.metrics,
         drain: parts.drain,
         log: parts.log.worker_handle(),
+        spans: parts.spans,
         balancer: Balancer::default(),
         kept_for_mirrors: Kept::default(),
         unruled,

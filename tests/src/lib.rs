@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod collector;
 pub mod conformance;
 pub mod examples;
 pub mod fault;

@@ -217,6 +217,14 @@ pub fn example(name: &str, addresses: &[(&str, SocketAddr)]) -> String {
     text
 }
 
+/// A Mesh that sends every span to this collector; `more` is the rest of `tracing`, such as `, samplePercent: 1`.
+pub fn traced(collector: SocketAddr, more: &str) -> String {
+    format!(
+        "apiVersion: outrigger.dev/v1alpha1\nkind: Mesh\nmetadata: {{name: default}}\nspec:\n  telemetry:\n    \
+         tracing: {{otlp: \"http://{collector}\"{more}}}\n"
+    )
+}
+
 fn sidecar(listeners: &str, documents: &[&str]) -> String {
     let mut text = format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: Sidecar\nmetadata: {{name: test}}\nspec:\n{listeners}  \

@@ -24,6 +24,16 @@ pub fn without_program(name: &str, program: &str, package: &str) -> bool {
     !is_installed(program) && skip(name, &reason)
 }
 
+/// As [`without_program`], for a program out of a PyPI wheel.
+///
+/// # Panics
+/// With `OUTRIGGER_TESTS=all`, instead of skipping.
+#[must_use]
+pub fn without_wheel(name: &str, program: &str, wheel: &str) -> bool {
+    let reason = format!("it needs `{program}` out of the PyPI wheel `{wheel}`, which ./test gets");
+    !is_installed(program) && skip(name, &reason)
+}
+
 /// Whether `program` stands in a folder of `PATH`, or where Debian keeps what only root runs.
 pub fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();

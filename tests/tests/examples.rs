@@ -24,8 +24,11 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 2] =
-    [("grpc-routes.yaml", "grpc_routes.rs"), ("tls-outside.yaml", "tls_outside.rs")];
+const RUN_ELSEWHERE: [(&str, &str); 3] = [
+    ("grpc-routes.yaml", "grpc_routes.rs"),
+    ("tls-outside.yaml", "tls_outside.rs"),
+    ("tracing.yaml", "tracing.rs"),
+];
 
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples")

@@ -6,8 +6,8 @@ use super::Scope;
 use crate::{
     convert::{Setting, Spanned, Strict},
     duration::GepDuration,
-    model::{AccessLog, Egress, Limits, MeshConfig},
-    schema::{AccessLogFormat, EgressMode, LimitsBody},
+    model::{self, AccessLog, Egress, Limits, MeshConfig, Tracing},
+    schema::{AccessLogFormat, EgressMode, LimitsBody, Propagation, TracingBody},
     spiffe::TrustDomain,
 };
 
@@ -21,7 +21,7 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
             EgressMode::Log => Egress::Log,
             EgressMode::Deny => Egress::Deny,
         });
-    let access_log = spec.and_then(|spec| spec.telemetry.as_ref()).map(|telemetry| &telemetry.access_log);
+    let telemetry = spec.and_then(|spec| spec.telemetry.as_ref());
     MeshConfig {
         trust_domain: trust_domain.map_or_else(|| TrustDomain::BUILT_IN.into(), |domain| domain.0.clone()),
         egress: egress.unwrap_or(Egress::Allow),
@@ -29,12 +29,34 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
         proxy_form_egress: egress.unwrap_or(Egress::Deny),
         limits: spec.and_then(|spec| spec.limits.as_ref()).map(limits).unwrap_or_default(),
         defaults: scope.layers.defaults(),
-        access_log: match access_log {
+        access_log: match telemetry.map(|telemetry| &telemetry.access_log) {
             Some(Setting::Set(body)) => Some(match body.format.0 {
                 None | Some(AccessLogFormat::Json) => AccessLog::Json,
             }),
             None | Some(Setting::Unset | Setting::Off) => None,
         },
+        tracing: match telemetry.map(|telemetry| &telemetry.tracing) {
+            Some(Setting::Set(body)) => Some(tracing(body)),
+            None | Some(Setting::Unset | Setting::Off) => None,
+        },
+    }
+}
+
+fn tracing(body: &TracingBody) -> Tracing {
+    let form = |written: &Spanned<Propagation>| match written.value {
+        Propagation::W3c => model::Propagation::W3c,
+        Propagation::B3 => model::Propagation::B3,
+        Propagation::B3Multi => model::Propagation::B3Multi,
+    };
+    let resource = body.resource.0.iter();
+    Tracing {
+        otlp: body.otlp.value.url.clone(),
+        sample_percent: body.sample_percent.0.map_or(Tracing::SAMPLE_PERCENT, |percent| percent.0),
+        propagation: match body.propagation.written {
+            true => body.propagation.iter().map(form).collect(),
+            false => vec![model::Propagation::W3c],
+        },
+        resource: resource.map(|(key, value)| (key.clone(), value.value.clone())).collect(),
     }
 }
 

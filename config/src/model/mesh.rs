@@ -1,6 +1,6 @@
 //! Mesh-wide settings.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::TrafficSettings;
 
@@ -19,6 +19,8 @@ pub struct MeshConfig {
     pub defaults: Arc<TrafficSettings>,
     /// `None`: no access log.
     pub access_log: Option<AccessLog>,
+    /// `None`: no traces, and trace headers pass untouched.
+    pub tracing: Option<Tracing>,
 }
 
 /// Egress mode.
@@ -38,6 +40,37 @@ pub enum Egress {
 pub enum AccessLog {
     /// One JSON object a line, on standard output.
     Json,
+}
+
+/// Where spans go, and of which requests.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tracing {
+    /// The OTLP/gRPC collector: `http://host:port`.
+    pub otlp: Arc<str>,
+    /// The share of traces that are recorded where the caller has not decided: 0 to 100.
+    pub sample_percent: f64,
+    /// The forms of trace context, in the order in which they are looked for; at least one, none twice.
+    pub propagation: Vec<Propagation>,
+    /// Attributes of the resource, beside or instead of the Sidecar's.
+    pub resource: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl Tracing {
+    /// The share of traces where none is written.
+    pub const SAMPLE_PERCENT: f64 = 1.0;
+}
+
+/// A form of trace context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Propagation {
+    /// `traceparent` and `tracestate`.
+    W3c,
+    /// `b3`.
+    B3,
+    /// `x-b3-traceid` and its kin.
+    B3Multi,
 }
 
 /// Limits of RELIABILITY section 2; the field names are those of `Mesh.spec.limits`.

@@ -9,6 +9,8 @@ use super::{ObjectName, Origin, ServicePort, TrafficSettings};
 pub struct Workload {
     /// The Sidecar object; its namespace is the caller namespace of all outbound requests.
     pub name: ObjectName,
+    /// The version of the app: the Sidecar's label `app.kubernetes.io/version`.
+    pub version: Option<Arc<str>>,
     /// Where the Sidecar stands.
     pub origin: Origin,
     /// The service account, `default` unless set.

@@ -1,8 +1,8 @@
 //! `Mesh`: settings for every proxy.
 
-use super::{Metadata, TrafficBody};
+use super::{Metadata, Telemetry, TrafficBody};
 use crate::{
-    convert::{Any, Bounded, Setting, Spanned, Strict, choice, object},
+    convert::{Any, Bounded, Spanned, Strict, choice, object},
     duration::GepDuration,
     model::Limits,
     spiffe::TrustDomain,
@@ -100,29 +100,5 @@ object! {
         /// Bytes of a request body that are kept for a repeat. A longer body is passed on and its request cannot be
         /// repeated once more than this was sent; 0 keeps nothing.
         replay_bytes("replayBytes"): Strict<Bounded<0, 16_777_216>> = Limits::default().replay_bytes,
-    }
-}
-
-object! {
-    /// What is reported.
-    pub(crate) struct Telemetry {
-        /// One line per request on standard output; none unless set, and none with null.
-        access_log("accessLog"): Setting<AccessLogBody>,
-    }
-}
-
-object! {
-    /// The access log.
-    pub(crate) struct AccessLogBody {
-        /// The form of a line.
-        format("format"): Strict<AccessLogFormat> = AccessLogFormat::Json.word(),
-    }
-}
-
-choice! {
-    /// The form of an access log line.
-    pub(crate) enum AccessLogFormat {
-        /// One JSON object a line.
-        Json = "json",
     }
 }

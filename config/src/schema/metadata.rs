@@ -14,7 +14,8 @@ object! {
         name("name"): Spanned<Subdomain>,
         /// The namespace.
         namespace("namespace"): Option<Spanned<Label>> = Metadata::NAMESPACE,
-        /// Labels. An EndpointSlice names its Service with `kubernetes.io/service-name`.
+        /// Labels. An EndpointSlice names its Service with `kubernetes.io/service-name`; a Sidecar tells the version of
+        /// its app, for traces, with `app.kubernetes.io/version`.
         labels("labels"): TextMap,
         /// When the object was made; the older of two contenders wins, and one without a time is younger than all that
         /// have one. Among equals the order is that of namespace and name.

@@ -1,6 +1,6 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, policies, repeats, timeouts};
+use super::{Checks, policies, repeats, telemetry, timeouts};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -17,6 +17,9 @@ pub(super) fn check(checks: &mut Checks<'_>) {
                     checks.push(Fault::error(Code::Range, zero.span, message).help("allowed: 1ms and more"));
                 }
             }
+        }
+        if let Some(body) = &spec.telemetry {
+            telemetry::check(body, checks);
         }
         if let Some(defaults) = &spec.defaults {
             timeouts::policy(&defaults.timeouts, checks);

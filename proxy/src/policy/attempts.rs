@@ -25,7 +25,10 @@ use crate::{
     decide::{Dice, Purpose},
     error::Failure,
     request::strict::Checked,
-    telemetry::metrics::{AttemptOutcome, RetryDenied, RetryReason, TlsFault},
+    telemetry::{
+        metrics::{AttemptOutcome, RetryDenied, RetryReason, TlsFault},
+        trace::Trace,
+    },
     upstream::attempt::{self, AttemptError, Class, Handover, Plan},
     worker::Worker,
 };
@@ -44,6 +47,8 @@ pub(crate) struct Attempts<'a> {
     pub(crate) repeatable: bool,
     /// Opens the caller's body when the upstream asks for it.
     pub(crate) key: Option<Key>,
+    /// Has a span for each attempt, where the request is traced.
+    pub(crate) trace: &'a Trace,
 }
 
 /// What came of them.
@@ -157,6 +162,7 @@ impl Attempts<'_> {
             }
             drop(picked);
             target.metrics().retry(self.worker.id, reason);
+            self.trace.repeated(reason);
             let least = self.pinned.rule.settings.retry.backoff.least;
             let at_once = self.is_free(reason) && least.is_zero() && target.has_other(&trail.tried);
             if !at_once && let Err(failure) = Box::pin(self.rest(pause)).await {
@@ -191,6 +197,7 @@ impl Attempts<'_> {
             repeatable: self.repeatable,
         };
         let started = Instant::now();
+        self.trace.attempt(started, picked.addr, &plan);
         let opened = self.within(pin!(attempt::open(self.worker, &pool, plan)), None).await;
         let result = match opened {
             Ok(opened) => {
@@ -198,6 +205,7 @@ impl Attempts<'_> {
                 if let Some(left) = self.deadline.left(Instant::now()).filter(|_| self.checked.grpc) {
                     deadline::tell(&mut head.headers, left);
                 }
+                self.trace.tell(&mut head);
                 let handover = Handover { key: self.key.as_ref(), framing: self.checked.framing };
                 let request = Request::from_parts(head, body);
                 let sent =
@@ -213,7 +221,9 @@ impl Attempts<'_> {
         if result.is_ok() {
             picked.observe(elapsed);
         }
-        target.metrics().attempt(self.worker.id, outcome_of(&result), elapsed);
+        let outcome = outcome_of(&result);
+        target.metrics().attempt(self.worker.id, outcome, elapsed);
+        self.trace.attempted(&result, outcome);
         result
     }
 

@@ -24,7 +24,7 @@ use crate::{
     ctx::Side,
     policy::budget::Budget,
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
-    telemetry::metrics::Metrics,
+    telemetry::{metrics::Metrics, trace::Tracing},
     upstream::tls::{Connectors, Outward},
 };
 
@@ -100,6 +100,7 @@ pub(crate) fn build_to_serve(
             .collect(),
         outbound: Box::default(),
         path_policy: tells_paths(&resources.destinations),
+        tracing: resources.mesh.tracing.as_ref().map(Tracing::new),
         egress_rule: builder.egress_rule(&resources.mesh.defaults),
         hosts: foldhash::HashMap::default(),
         cluster_ips: foldhash::HashMap::default(),

@@ -16,7 +16,10 @@ use crate::{
     ctx::Side,
     policy::budget::Budget,
     route::{Modifier, Redirection, RouteTable},
-    telemetry::metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
+    telemetry::{
+        metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
+        trace::Tracing,
+    },
     upstream::tls::Outward,
 };
 
@@ -49,6 +52,8 @@ pub struct Snapshot {
     pub outbound: Box<[Outbound]>,
     /// Whether some rule tells paths apart: then a path with two readings is refused.
     pub path_policy: bool,
+    /// Which requests are traced, and how trace context travels; `None`: none are.
+    pub(crate) tracing: Option<Tracing>,
     /// Counts and settings of requests that mean no Service.
     pub egress_rule: Arc<Rule>,
     pub(super) hosts: foldhash::HashMap<Arc<str>, Host>,
@@ -236,6 +241,11 @@ impl Rule {
         let mirrors = self.mirrors.iter().chain(self.backends.iter().flat_map(|backend| &backend.mirrors));
         let mirrored = mirrors.filter_map(|mirror| mirror.target.as_ref().ok().map(|target| &target.backend));
         self.backends.iter().filter_map(|backend| backend.target.as_ref().ok()).chain(mirrored)
+    }
+
+    /// What its requests are called in traces: the route rule, or the Service where no route is attached.
+    pub(crate) fn target(&self) -> &str {
+        if self.id.is_some() { &self.route } else { &self.service }
     }
 
     /// Counts a request's first try into the retry budget.

@@ -10,11 +10,13 @@ mod listener;
 mod mirror;
 mod process;
 mod route;
+mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use route::RouteMetrics;
+pub use spans::SpansDropped;
 
 use std::{
     collections::HashMap,
@@ -114,6 +116,12 @@ families! {
         "Look-ups of DNS endpoints.", "2";
     ACCESS_LOG_DROPPED: Counter "outrigger_access_log_dropped_total" [],
         "Access-log lines dropped because standard output was too slow.", "1";
+    SPANS_EXPORTED: Counter "outrigger_spans_exported_total" [],
+        "Spans that the collector has taken.", "1";
+    SPANS_DROPPED: Counter "outrigger_spans_dropped_total" ["reason"],
+        "Spans of sampled requests that no collector got, by what was in the way.", "5";
+    SPANS_QUEUED: Gauge "outrigger_spans_queued" [],
+        "Spans that wait to be sent, those of a batch that is tried again among them.", "1";
     BUILD_INFO: Gauge "outrigger_build_info" ["version"],
         "1, with the version of this binary.", "1";
     PROCESS_CPU: Counter "process_cpu_seconds_total" [],
@@ -180,6 +188,7 @@ struct Counters {
     dns_resolved: Shared,
     dns_failed: Shared,
     access_log_dropped: Shared,
+    spans: spans::SpanCounts,
 }
 
 /// The proxy's metrics. Handles that are asked for twice with the same label values are the same handle.
@@ -207,6 +216,7 @@ impl Metrics {
             dns_resolved: Shared::default(),
             dns_failed: Shared::default(),
             access_log_dropped: Shared::default(),
+            spans: spans::SpanCounts::default(),
         });
         let registry = Registry::new();
         let collector = Box::new(collect::Scrape::new(counters.clone()));

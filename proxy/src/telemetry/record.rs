@@ -9,7 +9,10 @@ use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request::Parts};
 use tokio::time::Instant;
 
-use super::access_log::Entry;
+use super::{
+    access_log::Entry,
+    trace::{End, Trace},
+};
 use crate::{
     body::Flow, error::Failure, listen::connection::Connection, request::forwarded::REQUEST_ID,
     runtime::snapshot::Rule,
@@ -30,6 +33,8 @@ pub(crate) struct Record {
     complete: bool,
     attempts: u32,
     upstream: Option<SocketAddr>,
+    /// What becomes spans.
+    pub(crate) trace: Trace,
     /// Only where there is an access log.
     line: Option<Box<Line>>,
 }
@@ -70,6 +75,7 @@ impl Record {
             complete: false,
             attempts: 0,
             upstream: None,
+            trace: Trace::Pass,
             line,
         }
     }
@@ -78,6 +84,7 @@ impl Record {
     pub(crate) fn ruled(&mut self, rule: &Arc<Rule>, headers: &HeaderMap) {
         rule.metrics.opened(self.connection.worker.id);
         self.rule = Some(rule.clone());
+        self.trace.named(headers);
         if let Some(line) = &mut self.line {
             line.request_id = headers.get(REQUEST_ID).cloned();
         }
@@ -92,6 +99,7 @@ impl Record {
     /// The answer's head.
     pub(crate) fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         self.status = status;
+        self.trace.answered(status);
         self.trailers(headers);
         self.bodyless |= matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     }
@@ -100,6 +108,7 @@ impl Record {
     pub(crate) fn refused(&mut self, failure: Failure, grpc: bool) {
         let form = failure.form();
         self.status = form.status;
+        self.trace.answered(if grpc { StatusCode::OK } else { form.status });
         self.grpc_status = grpc.then_some(u32::from(form.grpc));
         self.failure = Some(failure);
     }
@@ -155,7 +164,23 @@ impl Record {
             service: self.rule.as_ref().map(|rule| &*rule.service).filter(|name| !name.is_empty()),
             route: self.rule.as_ref().map(|rule| &*rule.route).filter(|name| !name.is_empty()),
             request_id: line.request_id.as_ref().map(HeaderValue::as_bytes),
+            trace_id: self.trace.id(),
         });
+    }
+
+    /// What spans say of the request's end.
+    fn end(&mut self, ended: Instant) -> End {
+        End {
+            ended,
+            side: self.connection.listener.side,
+            peer: self.connection.peer,
+            local: self.connection.listener.bound,
+            rule: self.rule.take(),
+            grpc_status: self.grpc_status,
+            failure: self.failure,
+            bytes_in: self.flow.bytes_in.get(),
+            bytes_out: self.flow.bytes_out.get(),
+        }
     }
 }
 
@@ -182,6 +207,9 @@ impl Drop for Record {
         }
         if let Some(line) = &self.line {
             self.log(line, elapsed);
+        }
+        if let Some(finished) = std::mem::take(&mut self.trace).finish(|| self.end(now)) {
+            self.connection.worker.spans.push(finished);
         }
     }
 }

@@ -37,6 +37,11 @@ impl Shared {
         self.0.fetch_add(n, Relaxed);
     }
 
+    /// Takes `n` off a gauge.
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Relaxed);
+    }
+
     /// Replaces the value.
     pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Relaxed);

@@ -55,6 +55,8 @@ pub struct Entry<'a> {
     pub route: Option<&'a str>,
     /// `x-request-id`.
     pub request_id: Option<&'a [u8]>,
+    /// The trace that the request's spans belong to; `None`: none are made.
+    pub trace_id: Option<u128>,
 }
 
 /// Every field of a line with what it says, in the order in which they are written: the reference of the access log.
@@ -120,6 +122,11 @@ impl Entry<'_> {
         }
         if let Some(id) = self.request_id {
             push_text(out, "request_id", id);
+        }
+        if let Some(id) = self.trace_id {
+            push_key(out, "trace_id");
+            // Once per traced request. Writing to memory cannot fail.
+            let _ = write!(out, "\"{id:032x}\"");
         }
         out.extend_from_slice(b"}\n");
     }

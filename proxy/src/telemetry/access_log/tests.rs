@@ -48,6 +48,7 @@ fn entry(path: &[u8]) -> Entry<'_> {
         service: None,
         route: None,
         request_id: None,
+        trace_id: None,
     }
 }
 

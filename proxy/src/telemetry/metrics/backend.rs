@@ -127,6 +127,11 @@ pub struct BackendMetrics {
 }
 
 impl BackendMetrics {
+    /// `namespace/name:port`, or what else it was asked for by.
+    pub(crate) fn service(&self) -> &str {
+        &self.service
+    }
+
     pub(super) fn new(workers: usize, service: Box<str>) -> Self {
         Self { service, blocks: PerWorker::new(workers) }
     }

@@ -191,6 +191,13 @@ impl Families {
         self.push_touched(super::DNS_RESOLUTIONS, &["ok"], counters.dns_resolved.get());
         self.push_touched(super::DNS_RESOLUTIONS, &["failed"], counters.dns_failed.get());
         self.push_touched(super::ACCESS_LOG_DROPPED, &[], counters.access_log_dropped.get());
+        self.push_touched(super::SPANS_EXPORTED, &[], counters.spans.exported());
+        for (reason, count) in counters.spans.dropped() {
+            self.push_touched(super::SPANS_DROPPED, &[reason.as_str()], count);
+        }
+        if counters.spans.any() {
+            self.push(super::SPANS_QUEUED, &[], counters.spans.queued() as f64);
+        }
         self.push(super::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     }
 

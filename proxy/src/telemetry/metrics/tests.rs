@@ -27,6 +27,9 @@ outrigger_requests_open{side,service,route}
 outrigger_requests_total{side,service,route,code,flag}
 outrigger_retries_denied_total{service,reason}
 outrigger_retries_total{service,reason}
+outrigger_spans_dropped_total{reason}
+outrigger_spans_exported_total{}
+outrigger_spans_queued{}
 outrigger_trailers_dropped_total{}
 outrigger_upstream_connect_failures_total{service}
 outrigger_upstream_connections_open{service}
@@ -82,6 +85,9 @@ fn touch_all(
     metrics.dns_resolved();
     metrics.dns_failed();
     metrics.access_log_dropped(3);
+    metrics.spans_queued(20);
+    metrics.spans_exported(2);
+    SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
     (route, backend, mirror, listener)
 }
 

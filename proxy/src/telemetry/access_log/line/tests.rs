@@ -27,6 +27,7 @@ fn entry() -> Entry<'static> {
         service: Some("shop/cart:80"),
         route: Some("shop/cart/0"),
         request_id: Some(b"abc"),
+        trace_id: Some(0x4bf9),
     }
 }
 
@@ -49,6 +50,7 @@ fn a_line_has_every_field() {
             "protocol": "HTTP/1.1", "status": 503, "flags": "UF", "reason": "connect_failed", "bytes_in": 0,
             "bytes_out": 1234567890, "duration_ms": 1.005, "attempts": 2, "upstream": "[::1]:80",
             "service": "shop/cart:80", "route": "shop/cart/0", "request_id": "abc",
+            "trace_id": "00000000000000000000000000004bf9",
         })
     );
 }
