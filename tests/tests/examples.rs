@@ -24,8 +24,9 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 3] = [
+const RUN_ELSEWHERE: [(&str, &str); 4] = [
     ("grpc-routes.yaml", "grpc_routes.rs"),
+    ("mirror.yaml", "mirror.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),
     ("tracing.yaml", "tracing.rs"),
 ];

@@ -476,6 +476,7 @@ async fn answers_are_read_within_a_bound() {
     shadow.wait_open_connections(0).await;
 }
 
+/// `examples/mirror.yaml`, with services behind it.
 #[tokio::test]
 async fn the_example_does_what_it_says() {
     let (reviews, next) = (Backend::http1("reviews").await, Backend::http1("next").await);

@@ -84,6 +84,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("service", "The destination, as `namespace/name:port`."),
     ("route", "The rule, as `namespace/name/rule`; `default` where no route decides."),
     ("request_id", "`x-request-id`: the caller's, or the one that the proxy made."),
+    ("trace_id", "The trace that the request's spans belong to, where it is recorded."),
 ];
 
 impl Entry<'_> {
