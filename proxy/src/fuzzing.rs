@@ -5,7 +5,8 @@
 
 use std::time::Instant;
 
-use outrigger_config::model::Limits;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use outrigger_config::model::{Limits, Propagation};
 
 use crate::{
     listen::{
@@ -17,6 +18,7 @@ use crate::{
         path::{PathRules, canonical},
         timeout::{format_grpc, parse_grpc},
     },
+    telemetry::trace::propagation::{Context, Forms, Found},
 };
 
 /// The verdict does not depend on how the bytes arrive.
@@ -95,6 +97,39 @@ pub fn grpc_timeout(bytes: &[u8]) {
     }
 }
 
+/// Each line is one header, the first byte says which. What goes on names the trace that was read, in every form, and
+/// `tracestate` goes on only as something that is passed on again unchanged.
+pub fn trace_context(bytes: &[u8]) {
+    const NAMES: [HeaderName; 7] = [
+        HeaderName::from_static("traceparent"),
+        HeaderName::from_static("tracestate"),
+        HeaderName::from_static("b3"),
+        HeaderName::from_static("x-b3-traceid"),
+        HeaderName::from_static("x-b3-spanid"),
+        HeaderName::from_static("x-b3-sampled"),
+        HeaderName::from_static("x-b3-flags"),
+    ];
+    let mut headers = HeaderMap::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let Some((&first, value)) = line.split_first() else { continue };
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.append(&NAMES[usize::from(first) % NAMES.len()], value);
+        }
+    }
+    for form in [Propagation::W3c, Propagation::B3, Propagation::B3Multi] {
+        let Found::Parent(parent) = Forms::new(&[form]).extract(&headers) else { continue };
+        let mut next = headers.clone();
+        let told = Context::of(parent);
+        Forms::new(&[form]).inject(&told, &mut next);
+        let Found::Parent(again) = Forms::new(&[form]).extract(&next) else { panic!("no context goes on") };
+        assert_eq!((again.trace, again.span), (parent.trace, parent.span), "another trace goes on");
+        assert_eq!(again.sampled, Some(told.sampled), "another decision goes on");
+        let mut last = next.clone();
+        Forms::new(&[form]).inject(&told, &mut last);
+        assert_eq!(last, next, "not settled after one hop");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -104,12 +139,13 @@ mod tests {
     /// Every file of every corpus holds, so a finding stays fixed.
     #[test]
     fn corpora_hold() {
-        let targets: [Target; 5] = [
+        let targets: [Target; 6] = [
             ("client_hello", super::client_hello),
             ("detect", super::detect),
             ("header_watch", super::header_watch),
             ("path", super::path),
             ("grpc_timeout", super::grpc_timeout),
+            ("trace_context", super::trace_context),
         ];
         for (name, target) in targets {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);

@@ -6,8 +6,9 @@
 //! Nothing here makes text or messages out of a span: what is known goes to the background as it stands
 //! ([`export`]), and is laid out there ([`span`]).
 
+pub(crate) mod propagation;
+
 mod export;
-mod propagation;
 mod sampler;
 mod span;
 

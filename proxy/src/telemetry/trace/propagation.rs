@@ -88,6 +88,21 @@ pub(crate) struct Context {
     pub(crate) keep_state: bool,
 }
 
+impl Context {
+    /// The caller's own context, passed on; what a caller has left open is not recorded.
+    pub(crate) fn of(parent: Parent) -> Self {
+        Self {
+            trace: parent.trace,
+            span: parent.span,
+            parent: None,
+            sampled: parent.sampled.unwrap_or(false),
+            debug: parent.debug,
+            random: parent.random,
+            keep_state: parent.form == Propagation::W3c,
+        }
+    }
+}
+
 /// The forms that policy lists, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Forms([Option<Propagation>; 3]);
