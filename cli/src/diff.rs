@@ -2,15 +2,14 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Result, bail};
-use outrigger_config::{ChangeKind, Policy, SidecarDiff, model::ObjectName};
-use outrigger_control_plane::source;
+use anyhow::Result;
+use outrigger_config::{ChangeKind, SidecarDiff, model::ObjectName};
 
-use crate::{exit, proxy};
+use crate::{exit, files, proxy};
 
 /// Show what changes for traffic between two policies: routes, shares, settings, endpoints, listeners.
 ///
@@ -46,7 +45,7 @@ impl Diff {
     /// # Errors
     /// When a policy cannot be read, has errors, or holds no Sidecar that is meant.
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let (old, new) = (read(&self.old)?, read(&self.new)?);
+        let (old, new) = (files::policy(&[self.old], None)?, files::policy(&[self.new], None)?);
         let diffs = old.diff(&new, self.sidecar.as_ref())?;
         let report = match self.output {
             Output::Json => format!("{:#}\n", serde_json::json!({ "sidecars": diffs })),
@@ -56,16 +55,6 @@ impl Diff {
         let _ = io::stdout().write_all(report.as_bytes());
         let same = diffs.iter().all(|diff| diff.changes.is_empty());
         Ok(if same { exit::FINE } else { exit::FINDINGS })
-    }
-}
-
-/// A policy without errors.
-fn read(path: &Path) -> Result<Policy> {
-    let checked = outrigger_config::check(source::read(&[path.to_path_buf()])?);
-    let findings = checked.render_text(false);
-    match checked.policy {
-        Some(policy) => Ok(policy),
-        None => bail!("{}: this policy has errors\n\n{}", path.display(), findings.trim_end()),
     }
 }
 

@@ -7,6 +7,8 @@ mod demo;
 mod diff;
 mod duration;
 mod exit;
+mod explain;
+mod files;
 mod proxy;
 mod reference;
 mod schema;
@@ -32,6 +34,7 @@ enum Command {
     Demo(demo::Demo),
     Proxy(proxy::Proxy),
     Check(check::Check),
+    Explain(explain::Explain),
     Diff(diff::Diff),
     Reference(reference::Reference),
     Schema(schema::Schema),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
         Command::Check(check) => check.run(),
+        Command::Explain(explain) => explain.run(),
         Command::Diff(diff) => diff.run(),
         Command::Reference(reference) => reference.run(),
         Command::Schema(schema) => schema.run(),

@@ -58,7 +58,7 @@ pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<S
         objects,
         sources,
         services: Services::new(objects),
-        layers: Layers::new(objects),
+        layers: Layers::new(objects, sources),
         namespace: &sidecar.name.namespace,
     };
     let destinations = destination::all(&scope);

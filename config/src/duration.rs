@@ -63,10 +63,13 @@ fn total(text: &str) -> Option<Duration> {
     None
 }
 
-/// The duration as a policy file would have it, in the largest units that are exact. Below a millisecond nothing is
-/// shown, for nothing can be written.
-pub(crate) fn shown(duration: Duration) -> String {
+/// The duration as a policy file would have it, in the largest units that are exact. Parts of a millisecond, which no
+/// policy can have, are shown as a fraction.
+pub fn format_duration(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if Duration::from_millis(rest) != duration {
+        return format!("{duration:?}");
+    }
     let mut text = String::new();
     for (unit, millis) in [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)] {
         if rest >= millis {
@@ -146,9 +149,10 @@ mod tests {
     fn what_is_shown_can_be_read_again() {
         for text in ["0s", "500ms", "3s", "1m30s", "5m", "1h", "1h1m1s1ms"] {
             let GepDuration(duration) = GepDuration::parse(text).unwrap();
-            assert_eq!(shown(duration), text);
+            assert_eq!(format_duration(duration), text);
         }
-        assert_eq!(shown(Duration::from_millis(90_000)), "1m30s");
+        assert_eq!(format_duration(Duration::from_millis(90_000)), "1m30s");
+        assert_eq!(format_duration(Duration::from_micros(1500)), "1.5ms");
     }
 
     #[test]

@@ -42,10 +42,12 @@ mod yaml;
 pub use check::{Checked, check};
 pub use diagnostic::{Code, Finding, Related, Severity};
 pub use diff::{Change, ChangeKind, FieldChange, SidecarDiff};
-pub use duration::parse_duration;
+pub use duration::{format_duration, parse_duration};
 pub use policy::{CompileError, Policy};
 pub use reference::{FieldReference, KindReference, ObjectReference, reference, referenced_kinds};
 pub use schema::{KINDS, json_schema};
+pub use spiffe::SpiffeId;
+pub use suggest::nearest;
 
 /// One policy file: its name as the user gave it, and its bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]

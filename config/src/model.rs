@@ -19,7 +19,10 @@ pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
-pub use settings::{Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, Timeouts, TrafficSettings};
+pub use settings::{
+    Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
+    Timeouts, TrafficSettings,
+};
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};
 

@@ -1,4 +1,4 @@
-//! Trust domains, after the SPIFFE ID specification section 2.1.
+//! Trust domains and identities, after the SPIFFE ID specification section 2.
 
 use std::sync::Arc;
 
@@ -39,3 +39,107 @@ impl TrustDomain {
 }
 
 parsed!(TrustDomain);
+
+/// A SPIFFE ID: who a workload is (SPIFFE ID specification, section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SpiffeId {
+    text: Arc<str>,
+    domain_end: usize,
+}
+
+/// What every id begins with.
+const SCHEME: &str = "spiffe://";
+/// Bytes of the longest id (section 2.3).
+const LONGEST: usize = 2048;
+
+impl SpiffeId {
+    /// The identity of a service account, in the form of Kubernetes and Istio.
+    pub fn of_account(trust_domain: &str, namespace: &str, account: &str) -> Self {
+        let text = format!("{SCHEME}{trust_domain}/ns/{namespace}/sa/{account}");
+        Self { text: text.into(), domain_end: SCHEME.len() + trust_domain.len() }
+    }
+
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and what helps.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let bad = |why: &str| {
+            let form = "spiffe://cluster.local/ns/shop/sa/cart";
+            Err(format!("`{text}` is not a SPIFFE ID: {why}; such as `{form}`"))
+        };
+        let Some(rest) = text.strip_prefix(SCHEME) else { return bad("it must begin with `spiffe://`") };
+        if text.len() > LONGEST {
+            return bad("it has more than 2048 bytes");
+        }
+        let (domain, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if TrustDomain::parse(domain).is_err() {
+            return bad("a trust domain has lower-case letters, digits, `.`, `_` and `-`");
+        }
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        let segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
+        if !path.is_empty() && !path.split('/').skip(1).all(segment) {
+            return bad("the parts of its path have letters, digits, `.`, `_` and `-`, and none is empty");
+        }
+        Ok(Self { text: text.into(), domain_end: SCHEME.len() + domain.len() })
+    }
+
+    /// The id as it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The trust domain.
+    pub fn trust_domain(&self) -> &str {
+        &self.text[SCHEME.len()..self.domain_end]
+    }
+
+    /// Namespace and service account, where the path is `/ns/<namespace>/sa/<account>`.
+    pub fn account(&self) -> Option<(&str, &str)> {
+        let mut parts = self.text[self.domain_end..].split('/').skip(1);
+        match [(); 5].map(|()| parts.next()) {
+            [Some("ns"), Some(namespace), Some("sa"), Some(account), None] => Some((namespace, account)),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for SpiffeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SpiffeId;
+
+    #[test]
+    fn ids_are_read_and_taken_apart() {
+        let id = SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/cart").unwrap();
+        assert_eq!((id.trust_domain(), id.account()), ("cluster.local", Some(("shop", "cart"))));
+        assert_eq!(id, SpiffeId::of_account("cluster.local", "shop", "cart"));
+        let bare = SpiffeId::parse("spiffe://a_b").unwrap();
+        assert_eq!((bare.trust_domain(), bare.account()), ("a_b", None));
+        let other = SpiffeId::parse("spiffe://a/ns/x/sa/y/z").unwrap();
+        assert_eq!(other.account(), None);
+        for text in [
+            "",
+            "cart",
+            "https://a/b",
+            "spiffe://",
+            "spiffe:///x",
+            "spiffe://A/b",
+            "spiffe://a/",
+            "spiffe://a//b",
+            "spiffe://a/../b",
+            "spiffe://a/b%20c",
+            "spiffe://a:80/b",
+            "spiffe://a/b?c",
+            "spiffe://a/b#c",
+        ] {
+            assert!(SpiffeId::parse(text).is_err(), "{text}");
+        }
+        assert!(SpiffeId::parse(&format!("spiffe://a/{}", "b".repeat(2048))).is_err());
+    }
+}

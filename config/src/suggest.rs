@@ -2,7 +2,7 @@
 
 /// The candidate nearest to what was written, if it is near enough to be meant: a third of its letters may differ,
 /// letter case and swapped neighbours count little.
-pub(crate) fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(written: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let folded = fold(written);
     candidates
         .into_iter()

@@ -28,6 +28,11 @@ fn short(value: Value) -> Value {
                 let millis = secs.as_u64().unwrap() * 1000 + nanos.as_u64().unwrap() / 1_000_000;
                 return format!("{millis}ms").into();
             }
+            if let (Some(layer), Some(origin)) = (fields.get("layer"), fields.get("origin")) {
+                let (layer, policy) = (layer.as_str().unwrap(), &fields["policy"]);
+                let policy = policy["name"].as_str().map(|name| format!(" {name}")).unwrap_or_default();
+                return format!("{layer}{policy} {}", short(origin.clone()).as_str().unwrap()).into();
+            }
             fields.into_iter().map(|(key, value)| (key, short(value))).collect()
         }
         Value::Array(items) => items.into_iter().map(short).collect(),

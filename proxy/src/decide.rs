@@ -11,7 +11,7 @@ mod resolve;
 
 pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
-pub use record::{NotMatched, Recorder, Resolution, Silent};
+pub use record::{NotMatched, Recorder, Resolution, Silent, Way};
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -253,11 +253,19 @@ fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> De
     };
     recorder.rule(rule, chosen);
     match chosen {
-        Some(index) if rule.backends[index].target.is_ok() => {
-            let mirrored = Mirrored::draw(rule, &rule.backends[index], facts.dice, recorder);
+        Some(index) => share(rule, index, facts.dice, recorder),
+        None => refuse(Failure::NoBackend, rule),
+    }
+}
+
+/// What happens to the share of the rule's backend `index`, which must exist.
+pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, recorder: &mut R) -> Decision {
+    match rule.backends[index].target {
+        Ok(_) => {
+            let mirrored = Mirrored::draw(rule, &rule.backends[index], dice, recorder);
             Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored })
         }
-        _ => refuse(Failure::NoBackend, rule),
+        Err(_) => refuse(Failure::NoBackend, rule),
     }
 }
 

@@ -2,16 +2,12 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use http::Version;
-use outrigger_config::model::AppProtocol;
-
 use crate::{
     decide::{Address, Direct},
     error::Failure,
     exchange::Exchange,
     policy::{Pinned, target::Target},
     request::strict::Checked,
-    runtime::snapshot::UpstreamProtocol,
 };
 
 /// Looking up a name must not take longer than making the connection may.
@@ -23,10 +19,7 @@ pub(crate) async fn pin<'a>(
     direct: &'a Direct,
     checked: &Checked,
 ) -> Result<Pinned<'a>, Failure> {
-    let protocol = match (direct.backend().protocol, checked.version) {
-        (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => AppProtocol::Http2,
-        (UpstreamProtocol::Http1 | UpstreamProtocol::AsCaller, _) => AppProtocol::Http1,
-    };
+    let protocol = direct.backend().protocol.spoken_to(checked.version);
     let addr = match direct.to {
         Address::Endpoint(addr) => addr,
         Address::Authority { log } => {

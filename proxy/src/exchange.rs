@@ -48,9 +48,8 @@ impl Exchange {
         let flow = Rc::new(Flow::new(now));
         let mut record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
         record.trace = Trace::begin(snapshot.tracing, head, now);
-        let proxied = head.version != Version::HTTP_2 && head.uri.authority().is_some();
-        let form = if proxied { Form::Absolute } else { Form::Origin };
-        Self { connection: connection.clone(), flow, record, caller: Caller::of(head), started: now, form }
+        let (caller, form) = (Caller::of(head), form_of(head));
+        Self { connection: connection.clone(), flow, record, caller, started: now, form }
     }
 
     /// The worker that serves it.
@@ -65,18 +64,7 @@ impl Exchange {
         body_ended: bool,
         snapshot: &Snapshot,
     ) -> Result<Checked, Failure> {
-        let fallback_host = fallback_host(head, self.connection.listener.key, snapshot);
-        let context = StrictContext {
-            side: self.connection.listener.side,
-            path_rules: match self.connection.listener.side {
-                Side::Outbound if snapshot.path_policy => PathRules::Policy,
-                _ => PathRules::Plain,
-            },
-            peer_authenticated: false,
-            body_ended,
-            fallback_host: fallback_host.as_ref(),
-        };
-        let checked = strict::check(head, &snapshot.mesh.limits, &context)?;
+        let checked = check(head, body_ended, self.connection.listener.key, snapshot)?;
         self.caller = Caller::of_checked(&checked, &head.method);
         Ok(checked)
     }
@@ -94,13 +82,10 @@ impl Exchange {
 
     /// The answer of a rule that redirects.
     pub(crate) fn redirect(mut self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
-        let made = rule.redirect.as_deref().and_then(|redirection| {
-            let location = redirection.location(checked.authority.host(), checked.authority.port(), uri);
-            let answer = Response::builder().status(redirection.redirect.status).header(LOCATION, location);
-            answer.header(CONTENT_LENGTH, 0).body(AnswerBody::fixed(None, None)).ok()
-        });
-        let Some(mut answer) = made else { return self.refuse(Failure::Internal) };
-        rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+        let made = redirection(rule, uri, checked);
+        let Some(answer) = made.map(|made| made.map(|()| AnswerBody::fixed(None, None))) else {
+            return self.refuse(Failure::Internal);
+        };
         self.record.answered(answer.status(), answer.headers());
         self.record.complete();
         answer
@@ -114,6 +99,43 @@ impl Exchange {
         self.record.complete();
         Response::from_parts(head, AnswerBody::fixed((!body.is_empty()).then_some(body), None))
     }
+}
+
+/// The head of a redirect; `None` where the rule makes none that can be written.
+pub(crate) fn redirection(rule: &Rule, uri: &Uri, checked: &Checked) -> Option<Response<()>> {
+    let redirection = rule.redirect.as_deref()?;
+    let location = redirection.location(checked.authority.host(), checked.authority.port(), uri);
+    let answer = Response::builder().status(redirection.redirect.status).header(LOCATION, location);
+    let mut answer = answer.header(CONTENT_LENGTH, 0).body(()).ok()?;
+    rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+    Some(answer)
+}
+
+/// How a request named its target. Ask before [`check`], which brings all to one form.
+pub(crate) fn form_of(head: &Parts) -> Form {
+    let proxied = head.version != Version::HTTP_2 && head.uri.authority().is_some();
+    if proxied { Form::Absolute } else { Form::Origin }
+}
+
+/// The strict check of a request that came in by `listener`. Pure; `explain` asks the same function.
+pub(crate) fn check(
+    head: &mut Parts,
+    body_ended: bool,
+    listener: ListenerKey,
+    snapshot: &Snapshot,
+) -> Result<Checked, Failure> {
+    let fallback_host = fallback_host(head, listener, snapshot);
+    let context = StrictContext {
+        side: listener.side,
+        path_rules: match listener.side {
+            Side::Outbound if snapshot.path_policy => PathRules::Policy,
+            _ => PathRules::Plain,
+        },
+        peer_authenticated: false,
+        body_ended,
+        fallback_host: fallback_host.as_ref(),
+    };
+    strict::check(head, &snapshot.mesh.limits, &context)
 }
 
 /// What an HTTP/1.0 request without Host means, as health checks still send them: the app, or the listener's Service.

@@ -44,7 +44,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // Name the request and tell the app who called; count it under its Service.
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
     forwarded::tell_app(&mut head.headers, &connection.address, forwarded::Scheme::Http);
-    exchange.record.ruled(decision.rule(), &head.headers);
+    exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
 
     // The policy stages, the one hop to the app, the answer.
     let pinned = match &decision {

@@ -10,6 +10,7 @@ pub mod decide;
 pub mod discovery;
 pub mod drain;
 pub mod error;
+pub mod explain;
 pub mod fuzzing;
 pub mod listen;
 pub mod request;

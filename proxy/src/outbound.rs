@@ -43,7 +43,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // Name the request, so that logs along its way can be joined, and count it under its rule.
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
-    exchange.record.ruled(decision.rule(), &head.headers);
+    exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
 
     // The policy stages, the attempts, the answer.
     let pinned = match &decision {

@@ -91,7 +91,7 @@ pub(crate) async fn run(
         pinned: &pinned,
         deadline: &deadline,
         flow: &exchange.flow,
-        repeatable: settings.retry.idempotent || retry::is_idempotent(&head.method),
+        repeatable: retry::is_repeatable(&settings.retry, &head.method),
         checked,
         key,
         trace: &exchange.record.trace,

@@ -1,6 +1,6 @@
 //! Route rules compiled for matching: conditions, header changes, and the table that finds the rule for a request.
 
-mod call;
+pub(crate) mod call;
 pub(crate) mod matcher;
 mod modifier;
 pub(crate) mod rewrite;

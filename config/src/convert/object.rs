@@ -121,7 +121,7 @@ impl BuiltIn for &str {
 
 impl BuiltIn for Duration {
     fn shown(self) -> Json {
-        duration::shown(self).into()
+        duration::format_duration(self).into()
     }
 }
 

@@ -3,11 +3,14 @@
 //! Values are leaves of the model's own serialized form; places in files are left out, and so are ranks, which move
 //! with every rule that is added: what counts is the order of the rules that both policies have.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Map, Value};
 
-use crate::model::{DestinationPort, ObjectName, Origin, Resources, RouteKind, RouteRule, ServicePort};
+use crate::{
+    duration::format_duration,
+    model::{DestinationPort, ObjectName, Origin, Resources, RouteKind, RouteRule, ServicePort},
+};
 
 /// Everything that is known of one Sidecar's policy.
 #[derive(Debug, Default)]
@@ -24,6 +27,9 @@ pub(super) struct Fact {
     pub(super) origin: Option<Origin>,
     pub(super) values: BTreeMap<String, String>,
 }
+
+/// Fields that hold places in files.
+const PLACES: [&str; 2] = ["origin", "origins"];
 
 /// The field of a Service port that tells the order of rules whose matches are equally specific.
 const ORDER: &str = "order of rules";
@@ -165,7 +171,7 @@ fn flatten(path: &str, value: &Value, into: &mut BTreeMap<String, String>) {
     let below = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
     match value {
         Value::Object(fields) if duration(fields).is_none() && !is_name(fields) => {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "origin") {
+            for (name, value) in fields.iter().filter(|(name, _)| !PLACES.contains(&name.as_str())) {
                 flatten(&below(name), value, into);
             }
         }
@@ -202,13 +208,11 @@ fn is_name(fields: &Map<String, Value>) -> bool {
     fields.len() == 2 && fields.contains_key("namespace") && fields.contains_key("name")
 }
 
-/// The text of a serialized `Duration`, in the largest unit that is exact.
+/// The text of a serialized `Duration`.
 fn duration(fields: &Map<String, Value>) -> Option<String> {
     if fields.len() != 2 {
         return None;
     }
-    let millis = fields.get("secs")?.as_u64()? * 1000 + fields.get("nanos")?.as_u64()? / 1_000_000;
-    let unit = [(3_600_000, "h"), (60_000, "m"), (1000, "s")].into_iter();
-    let exact = unit.into_iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
-    Some(exact.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit)))
+    let (secs, nanos) = (fields.get("secs")?.as_u64()?, fields.get("nanos")?.as_u64()?);
+    Some(format_duration(Duration::new(secs, u32::try_from(nanos).ok()?)))
 }

@@ -97,7 +97,7 @@ fn a_mesh_wide_default_is_told_where_it_reaches() {
     for subject in ["service shop/canary:80", "rule shop/reviews/api", "rule shop/reviews/rest", "mesh"] {
         assert!(text.contains(&format!("  ~ {subject}")), "{subject}\n{text}");
     }
-    assert!(text.contains("settings.timeouts.request: unset -> 90s\n"), "{text}");
+    assert!(text.contains("settings.timeouts.request: unset -> 1m30s\n"), "{text}");
 }
 
 #[test]

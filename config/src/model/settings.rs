@@ -1,6 +1,8 @@
 //! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{ObjectName, Origin};
 
 /// The settings of one Service port or one route rule.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -11,13 +13,46 @@ pub struct TrafficSettings {
     pub retry: Retry,
     /// How an endpoint is chosen. Taken from the settings of the backend's own Service port, never of a rule.
     pub load_balancer: LoadBalancer,
+    /// Where each of them was written, by its path in a TrafficPolicy, such as `timeouts.request`. What is missing here
+    /// is built in.
+    pub origins: SettingOrigins,
 }
 
 impl Default for TrafficSettings {
     fn default() -> Self {
         let (timeouts, retry) = (Timeouts::default(), Retry::default());
-        Self { timeouts, retry, load_balancer: LoadBalancer::LeastRequest }
+        Self { timeouts, retry, load_balancer: LoadBalancer::LeastRequest, origins: SettingOrigins::new() }
     }
+}
+
+/// Where settings were written, by their path in a TrafficPolicy.
+pub type SettingOrigins = BTreeMap<&'static str, SettingOrigin>;
+
+/// Where one setting was written.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct SettingOrigin {
+    /// What it was written on.
+    pub layer: SettingLayer,
+    /// The TrafficPolicy, where one says it.
+    pub policy: Option<ObjectName>,
+    /// The place.
+    pub origin: Origin,
+}
+
+/// What a setting was written on, the most specific first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SettingLayer {
+    /// A field of the route rule itself.
+    Rule,
+    /// A TrafficPolicy on the rule.
+    PolicyOnRule,
+    /// A TrafficPolicy on the route.
+    PolicyOnRoute,
+    /// A TrafficPolicy on the Service.
+    PolicyOnService,
+    /// `Mesh.spec.defaults`.
+    MeshDefaults,
 }
 
 /// Time limits; `None` is off.

@@ -32,6 +32,7 @@ fn without_places(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             fields.remove("origin");
+            fields.remove("origins");
             // A `streamIdle` that is written binds gRPC streams too, and its description says so.
             fields.remove("stream_idle_set");
             fields.values_mut().for_each(without_places);

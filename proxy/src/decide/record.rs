@@ -17,7 +17,13 @@ pub trait Recorder {
         let _ = how;
     }
 
-    /// One match of one rule; `None`: it holds. The first that holds is the rule that is taken.
+    /// A way to a Service that was tried in vain. The next one follows.
+    fn passed(&mut self, way: Way<'_>) {
+        let _ = way;
+    }
+
+    /// One match of one rule; `None`: it holds. The first that holds is the rule that is taken; those after it are
+    /// reported too.
     fn candidate(&mut self, rule: &Rule, match_index: usize, miss: Option<NotMatched<'_>>) {
         let _ = (rule, match_index, miss);
     }
@@ -62,6 +68,17 @@ pub enum Resolution<'a> {
     Denied,
     /// The current policy no longer has this listener, or the Service that it is pinned to.
     NoListener,
+}
+
+/// A way to a Service, where it leads to none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way<'a> {
+    /// The listener is not pinned to a Service.
+    Listener,
+    /// The original destination is no address of a Service, or there is none.
+    OriginalDestination(Option<SocketAddr>),
+    /// No Service answers to the authority's host.
+    Host(&'a str),
 }
 
 /// Why a match does not hold: its first condition that fails.

@@ -9,7 +9,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::Egress;
 
-use super::{Facts, Form, Head, Recorder, Resolution};
+use super::{Facts, Form, Head, Recorder, Resolution, Way};
 use crate::{
     ctx::Side,
     error::Failure,
@@ -50,12 +50,13 @@ pub(super) fn resolve<'a, R: Recorder>(
             recorder.resolved(Resolution::Pinned(&port.name));
             return Meaning::Port(port);
         }
-        Some(OutboundTarget::ByAuthority) => {}
+        Some(OutboundTarget::ByAuthority) => recorder.passed(Way::Listener),
         None => return no_listener(recorder),
     }
     if let Some(meant) = facts.original_destination.and_then(|to| by_address(snapshot, to, recorder)) {
         return meant;
     }
+    recorder.passed(Way::OriginalDestination(facts.original_destination));
     let egress = match facts.form {
         Form::Origin => snapshot.mesh.egress,
         Form::Absolute => snapshot.mesh.proxy_form_egress,
@@ -95,10 +96,12 @@ fn by_authority<'a, R: Recorder>(
             }
             None => recorder.resolved(Resolution::NoSuchPort(&host.service)),
         }
-    } else if let Ok(ip) = head.host.parse()
-        && let Some(meant) = by_address(snapshot, SocketAddr::new(ip, head.port.unwrap_or(80)), recorder)
-    {
-        return meant;
+    } else {
+        let address = head.host.parse().ok().map(|ip| SocketAddr::new(ip, head.port.unwrap_or(80)));
+        if let Some(meant) = address.and_then(|address| by_address(snapshot, address, recorder)) {
+            return meant;
+        }
+        recorder.passed(Way::Host(head.host));
     }
     match egress {
         Egress::Allow => outside(recorder, false),

@@ -116,7 +116,7 @@ pub fn grpc_message(text: &str) -> HeaderValue {
 }
 
 /// One line for a person. The reason, in `x-outrigger-error`, is for programs.
-fn describe(failure: Failure) -> &'static str {
+pub(crate) fn describe(failure: Failure) -> &'static str {
     match failure {
         Failure::BadRequest(what) => describe_malformed(what),
         Failure::UriTooLong => "the URI is longer than this proxy takes",

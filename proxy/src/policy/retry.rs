@@ -89,6 +89,11 @@ fn listed_status(status: u16, retry: &Retry) -> Option<RetryReason> {
     }
 }
 
+/// Whether a request may be sent again although it may have started.
+pub(crate) fn is_repeatable(retry: &Retry, method: &Method) -> bool {
+    retry.idempotent || is_idempotent(method)
+}
+
 /// Methods that may be repeated by their own definition.
 pub(crate) fn is_idempotent(method: &Method) -> bool {
     matches!(

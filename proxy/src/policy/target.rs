@@ -10,7 +10,7 @@ use crate::{
     balance::{Ask, Endpoint, OpenRequest},
     decide::Dice,
     error::Failure,
-    runtime::snapshot::{Backend, UpstreamProtocol},
+    runtime::snapshot::Backend,
     telemetry::metrics::BackendMetrics,
     upstream::tls::Outward,
     worker::Worker,
@@ -78,15 +78,9 @@ impl Target {
 
     /// What the endpoints speak, to a caller of this version.
     pub(crate) fn protocol(&self, caller: Version) -> AppProtocol {
-        let backend = match self {
-            Target::Address { protocol, .. } => return *protocol,
-            Target::Service(backend) => backend,
-        };
-        match (backend.protocol, caller) {
-            (UpstreamProtocol::Http2, _) | (UpstreamProtocol::AsCaller, Version::HTTP_2) => {
-                AppProtocol::Http2
-            }
-            _ => AppProtocol::Http1,
+        match self {
+            Target::Address { protocol, .. } => *protocol,
+            Target::Service(backend) => backend.protocol.spoken_to(caller),
         }
     }
 

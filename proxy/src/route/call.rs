@@ -52,6 +52,6 @@ pub(super) fn is_call(head: &Head<'_>) -> bool {
 }
 
 /// The service and the method that a path names. The last slash divides them, as servers read it.
-pub(super) fn named(path: &str) -> Option<(&str, &str)> {
+pub(crate) fn named(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.rsplit_once('/')
 }

@@ -162,25 +162,26 @@ impl Conditions {
     }
 }
 
-/// Whether a header is there and its value, repeated ones joined with `,`, is what is wanted.
+/// Whether a header is there and its value is what is wanted.
 fn header(headers: &HeaderMap, name: &HeaderName, wanted: &Value) -> bool {
+    header_value(headers, name).is_some_and(|value| wanted.holds(&value))
+}
+
+/// The value of a header as conditions read it: repeated ones are joined with `,`.
+pub(crate) fn header_value<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Cow<'a, [u8]>> {
     let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => false,
-        (Some(only), None) => wanted.holds(only.as_bytes()),
-        (Some(first), Some(second)) => {
-            let mut joined = first.as_bytes().to_vec();
-            for value in std::iter::once(second).chain(values) {
-                joined.push(b',');
-                joined.extend_from_slice(value.as_bytes());
-            }
-            wanted.holds(&joined)
-        }
+    let first = values.next()?.as_bytes();
+    let Some(second) = values.next() else { return Some(Cow::Borrowed(first)) };
+    let mut joined = first.to_vec();
+    for value in std::iter::once(second).chain(values) {
+        joined.push(b',');
+        joined.extend_from_slice(value.as_bytes());
     }
+    Some(Cow::Owned(joined))
 }
 
 /// The first value of a query parameter, percent-decoded; `name` alone is an empty value.
-fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+pub(crate) fn parameter<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
     query?
         .split('&')
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))

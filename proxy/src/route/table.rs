@@ -114,14 +114,11 @@ impl RouteTable {
         &self.rules
     }
 
-    /// Reports every match in precedence order, up to the first that holds.
+    /// Reports every match in precedence order.
     pub(crate) fn record_all<R: Recorder>(&self, head: &Head<'_>, recorder: &mut R) {
         for candidate in &self.candidates {
             let miss = candidate.miss(head);
             recorder.candidate(&candidate.rule, candidate.match_index as usize, miss);
-            if miss.is_none() {
-                return;
-            }
         }
     }
 }

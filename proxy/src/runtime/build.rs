@@ -294,7 +294,10 @@ impl Builder<'_> {
             endpoints: Arc::default(),
             metrics: self.metrics.backend("egress"),
         });
-        self.default_rule(Side::Outbound, &backend, None)
+        // What is counted into a budget stays while the budget itself is the same.
+        let budget = self.previous.map(|previous| &previous.egress_rule.budget);
+        let kept = budget.filter(|budget| *budget.config() == settings.retry.budget);
+        self.default_rule(Side::Outbound, &backend, kept.cloned())
     }
 
     /// A rule without route: everything to one backend, with the backend's own settings.

@@ -6,6 +6,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
+use http::Version;
 use outrigger_config::model::{
     self, AppProtocol, InboundProtocol, MeshConfig, ObjectName, Origin, RuleId, ServicePort, Share,
     TrafficSettings,
@@ -180,6 +181,16 @@ pub enum UpstreamProtocol {
     Http2,
     /// The version that the caller spoke.
     AsCaller,
+}
+
+impl UpstreamProtocol {
+    /// The protocol of a request whose caller speaks this version.
+    pub fn spoken_to(self, caller: Version) -> AppProtocol {
+        match (self, caller) {
+            (Self::Http2, _) | (Self::AsCaller, Version::HTTP_2) => AppProtocol::Http2,
+            (Self::Http1 | Self::AsCaller, _) => AppProtocol::Http1,
+        }
+    }
 }
 
 impl From<AppProtocol> for UpstreamProtocol {

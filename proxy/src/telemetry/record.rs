@@ -48,6 +48,7 @@ struct Line {
     host: Option<HeaderValue>,
     version: Version,
     request_id: Option<HeaderValue>,
+    dice: Option<u64>,
 }
 
 impl Record {
@@ -61,6 +62,7 @@ impl Record {
                 host: head.headers.get(HOST).cloned(),
                 version: head.version,
                 request_id: None,
+                dice: None,
             })
         });
         Self {
@@ -80,13 +82,14 @@ impl Record {
         }
     }
 
-    /// The rule under which the request counts.
-    pub(crate) fn ruled(&mut self, rule: &Arc<Rule>, headers: &HeaderMap) {
+    /// The rule under which the request counts, and what drove the choice.
+    pub(crate) fn ruled(&mut self, rule: &Arc<Rule>, headers: &HeaderMap, dice: u64) {
         rule.metrics.opened(self.connection.worker.id);
         self.rule = Some(rule.clone());
         self.trace.named(headers);
         if let Some(line) = &mut self.line {
             line.request_id = headers.get(REQUEST_ID).cloned();
+            line.dice = Some(dice);
         }
     }
 
@@ -165,6 +168,7 @@ impl Record {
             route: self.rule.as_ref().map(|rule| &*rule.route).filter(|name| !name.is_empty()),
             request_id: line.request_id.as_ref().map(HeaderValue::as_bytes),
             trace_id: self.trace.id(),
+            dice: line.dice,
         });
     }
 

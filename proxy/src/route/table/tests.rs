@@ -29,6 +29,7 @@ fn settings() -> Arc<TrafficSettings> {
             idempotent: false,
         },
         load_balancer: LoadBalancer::LeastRequest,
+        origins: Default::default(),
     })
 }
 
@@ -242,7 +243,7 @@ fn prefixes_of_any_length() {
 }
 
 #[test]
-fn every_candidate_is_recorded_up_to_the_one_that_holds() {
+fn every_candidate_is_recorded() {
     #[derive(Default)]
     struct Lines(Vec<String>);
     impl Recorder for Lines {
@@ -264,7 +265,15 @@ fn every_candidate_is_recorded_up_to_the_one_that_holds() {
     table(&sources).record_all(&Request::get("/a").head(), &mut lines);
     assert_eq!(
         lines.0,
-        ["0.1 Method", "2.1 Path", "1.0 Header(\"x\")", "2.0 Query(\"q\")", "1.1 Path", "0.0 holds"]
+        [
+            "0.1 Method",
+            "2.1 Path",
+            "1.0 Header(\"x\")",
+            "2.0 Query(\"q\")",
+            "1.1 Path",
+            "0.0 holds",
+            "3.0 holds"
+        ]
     );
 }
 
@@ -395,7 +404,7 @@ struct First(Option<usize>);
 
 impl Recorder for First {
     fn candidate(&mut self, rule: &Rule, _: usize, miss: Option<NotMatched<'_>>) {
-        if miss.is_none() {
+        if miss.is_none() && self.0.is_none() {
             self.0 = rule.id.as_ref().map(|id| id.rule.parse().unwrap());
         }
     }

@@ -57,6 +57,8 @@ pub struct Entry<'a> {
     pub request_id: Option<&'a [u8]>,
     /// The trace that the request's spans belong to; `None`: none are made.
     pub trace_id: Option<u128>,
+    /// What drove its random choices: `outrigger explain --dice` repeats them. `None`: nothing was decided.
+    pub dice: Option<u64>,
 }
 
 /// Every field of a line with what it says, in the order in which they are written: the reference of the access log.
@@ -85,6 +87,11 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("route", "The rule, as `namespace/name/rule`; `default` where no route decides."),
     ("request_id", "`x-request-id`: the caller's, or the one that the proxy made."),
     ("trace_id", "The trace that the request's spans belong to, where it is recorded."),
+    (
+        "dice",
+        "The number that drove the choices of the request: `outrigger explain --dice` makes them again. Absent where \
+         nothing was decided.",
+    ),
 ];
 
 impl Entry<'_> {
@@ -128,6 +135,9 @@ impl Entry<'_> {
             push_key(out, "trace_id");
             // Once per traced request. Writing to memory cannot fail.
             let _ = write!(out, "\"{id:032x}\"");
+        }
+        if let Some(dice) = self.dice {
+            push_dice(out, dice);
         }
         out.extend_from_slice(b"}\n");
     }
@@ -210,6 +220,15 @@ fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
     push_digits(out, micros / 1000);
     out.push(b'.');
     timestamp::push_padded(out, micros % 1000, 3);
+}
+
+/// In hexadecimal and quotes: readers of JSON keep no more than 53 bits of a number.
+fn push_dice(out: &mut Vec<u8>, dice: u64) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    push_key(out, "dice");
+    out.extend_from_slice(b"\"0x");
+    out.extend((0..16).rev().map(|digit| HEX[(dice >> (4 * digit)) as usize & 15]));
+    out.push(b'"');
 }
 
 fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {

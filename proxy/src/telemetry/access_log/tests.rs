@@ -49,6 +49,7 @@ fn entry(path: &[u8]) -> Entry<'_> {
         route: None,
         request_id: None,
         trace_id: None,
+        dice: None,
     }
 }
 

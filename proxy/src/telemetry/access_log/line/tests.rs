@@ -28,6 +28,7 @@ fn entry() -> Entry<'static> {
         route: Some("shop/cart/0"),
         request_id: Some(b"abc"),
         trace_id: Some(0x4bf9),
+        dice: Some(0x0123_4567_89ab_cdef),
     }
 }
 
@@ -51,6 +52,7 @@ fn a_line_has_every_field() {
             "bytes_out": 1234567890, "duration_ms": 1.005, "attempts": 2, "upstream": "[::1]:80",
             "service": "shop/cart:80", "route": "shop/cart/0", "request_id": "abc",
             "trace_id": "00000000000000000000000000004bf9",
+            "dice": "0x0123456789abcdef",
         })
     );
 }

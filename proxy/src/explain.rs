@@ -1,0 +1,357 @@
+//! Why a request goes where it goes: the decision for one request, rule by rule, with the places in the policy files.
+//!
+//! An explanation runs what the data path runs, on a snapshot that is built as the data path's is: the strict check,
+//! [`decide`](decide::decide), the header stages, the retry law. Nothing here matches a route, changes a head or judges a
+//! retry itself; it listens ([`hears`]) and tells ([`report`]). Nothing is sent and no name is looked up, so what only
+//! the network knows (a dead endpoint, a name without address) is not in it.
+
+mod candidates;
+mod door;
+mod hears;
+mod question;
+mod report;
+mod resolution;
+mod sent;
+mod settings;
+mod shares;
+mod summary;
+mod text;
+
+pub use question::{Door, Question, QuestionError};
+pub use report::*;
+
+use std::time::Instant;
+
+use http::{Version, header::LOCATION, request::Parts};
+use outrigger_config::{
+    SpiffeId,
+    model::{Resources, RouteRule, ServicePort, Workload},
+};
+
+use crate::{
+    ctx::Side,
+    decide::{self, Decision, Facts, Form},
+    error::Failure,
+    exchange::{self, decision_head},
+    listen::{
+        answer::{self, Caller},
+        own::Own,
+    },
+    policy::deadline,
+    request::{forwarded, strict::Checked},
+    runtime::{
+        self, BuildError,
+        snapshot::{Rule, Snapshot},
+    },
+    telemetry::metrics::Metrics,
+};
+use candidates::Sources;
+use door::Way;
+use hears::Hears;
+use settings::Hop;
+
+/// Explains requests by one Sidecar's policy.
+#[derive(Debug)]
+pub struct Explainer {
+    resources: Resources,
+    snapshot: Snapshot,
+    own: Own,
+}
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The question is no request.
+    #[error(transparent)]
+    Question(#[from] QuestionError),
+    /// The Sidecar has no listener by which the request could come.
+    #[error("the Sidecar {sidecar} has no {wanted}; it has {present}")]
+    NoListener {
+        /// The Sidecar.
+        sidecar: String,
+        /// What was looked for.
+        wanted: String,
+        /// Its listeners.
+        present: String,
+    },
+}
+
+/// What the check let through.
+#[derive(Clone, Copy)]
+struct Admitted<'a> {
+    head: &'a Parts,
+    checked: &'a Checked,
+    dice: Option<u64>,
+}
+
+impl Explainer {
+    /// Builds the snapshot that a proxy would have of these resources.
+    ///
+    /// # Errors
+    /// As the proxy itself.
+    pub fn new(resources: Resources) -> Result<Self, BuildError> {
+        let snapshot = runtime::build(&resources, None, &Metrics::new(1))?;
+        let own = Own::default();
+        own.set(resources.workload.outbound.iter().map(|listener| listener.bind).collect());
+        Ok(Self { resources, snapshot, own })
+    }
+
+    /// The resources that are explained.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// Explains one request.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn explain(&self, question: &Question) -> Result<Report, ExplainError> {
+        let way = self.way(question)?;
+        let mut head = question.head()?;
+        let form = exchange::form_of(&head);
+        let before = head.clone();
+        let checked = exchange::check(&mut head, question.body_ended(), way.listener, &self.snapshot);
+        let mut report = self.empty(&way, form);
+        match checked {
+            Ok(checked) => {
+                report.check.changes = changed(&before, &head);
+                self.decided(
+                    &way,
+                    Admitted { head: &head, checked: &checked, dice: question.dice },
+                    form,
+                    &mut report,
+                );
+            }
+            Err(failure) => {
+                report.check.passed = false;
+                report.outcome = Outcome::Refuse(refusal(failure, Caller::of(&before)));
+            }
+        }
+        report.summary = summary::of(&report);
+        Ok(report)
+    }
+
+    /// The report before anything is decided.
+    fn empty(&self, way: &Way<'_>, form: Form) -> Report {
+        let question = way.question;
+        let workload = &self.resources.workload;
+        let from = question.from.as_ref().map(|id| self.identity(id, way.listener.side));
+        Report {
+            summary: String::new(),
+            sidecar: resolution::object(&workload.name, &workload.origin),
+            request: Asked {
+                method: question.method.to_string(),
+                url: question.url.clone(),
+                version: sent::version(question.version()),
+                side: way.listener.side.as_str(),
+                listener: way.door.clone(),
+                proxy_form: form == Form::Absolute,
+                original_destination: question.original_destination.map(|address| address.to_string()),
+                from,
+                dice: question.dice.map(|dice| format!("{dice:#018x}")),
+            },
+            check: Check { passed: true, changes: Vec::new() },
+            outcome: Outcome::Split,
+            resolution: Vec::new(),
+            near: Vec::new(),
+            service: None,
+            candidates: Vec::new(),
+            rule: None,
+            shares: Vec::new(),
+            timeouts: None,
+            retry: None,
+            notes: Vec::new(),
+        }
+    }
+
+    /// What the identity of a caller changes.
+    fn identity(&self, id: &SpiffeId, side: Side) -> Identity {
+        let Workload { name, service_account, .. } = &self.resources.workload;
+        let own = SpiffeId::of_account(&self.resources.mesh.trust_domain, &name.namespace, service_account);
+        let effect = match side {
+            Side::Inbound => {
+                "no rule depends on who calls: this version does not enforce authorization".to_owned()
+            }
+            Side::Outbound if own == *id => {
+                format!("this Sidecar's own; it sees the routes of namespace {}", name.namespace)
+            }
+            Side::Outbound => format!("not looked at: what this Sidecar's app sends comes from {own}"),
+        };
+        Identity { spiffe_id: id.to_string(), effect }
+    }
+
+    fn decided(&self, way: &Way<'_>, admitted: Admitted<'_>, form: Form, report: &mut Report) {
+        let Admitted { head, checked, .. } = admitted;
+        let question = way.question;
+        let facts = Facts {
+            original_destination: question.original_destination,
+            form,
+            peer: question.peer,
+            now: Instant::now(),
+            dice: question.dice.unwrap_or_default(),
+        };
+        let asked = decision_head(head, checked);
+        let mut heard = Hears::default();
+        let decision = decide::decide(&self.snapshot, way.listener, &asked, &facts, &mut heard);
+
+        let words = resolution::Asked {
+            resources: &self.resources,
+            head: &asked,
+            form,
+            dialled: question.original_destination,
+            listener: &way.door,
+        };
+        report.resolution = resolution::steps(&heard.ways, words);
+        report.near = resolution::near(&heard.ways, &self.resources);
+        let port = way.behind.or(resolution::service(&heard.ways));
+        report.service = port.map(|port| Object {
+            name: port.to_string(),
+            origin: resolution::destination(&self.resources, port).map(|one| one.origin.to_string()),
+        });
+        let sources = self.sources(port);
+        report.candidates = candidates::told(&heard.candidates, &sources, &asked);
+        let rule = decision.rule();
+        let source = rule.id.as_ref().zip(rule.origin.as_ref()).and_then(|key| sources.get(&key)).copied();
+        report.rule = taken(&decision, source);
+        self.settings(way, rule, admitted, report);
+        let head = named(way, head);
+        let named = Admitted { head: &head, ..admitted };
+        self.outcome(&decision, &heard, named, source, report);
+    }
+
+    /// The rules of a port, by which candidates are told.
+    fn sources(&self, port: Option<&ServicePort>) -> Sources<'_> {
+        let ports =
+            self.resources.destinations.iter().flat_map(|one| one.ports.iter().map(move |port| (one, port)));
+        let here = ports
+            .filter(|(one, of)| port.is_some_and(|port| one.name == port.service && of.port == port.port));
+        here.flat_map(|(_, of)| of.routes.iter().flatten())
+            .map(|rule| ((&rule.id, &rule.origin), &**rule))
+            .collect()
+    }
+
+    fn settings(&self, way: &Way<'_>, rule: &Rule, admitted: Admitted<'_>, report: &mut Report) {
+        let Admitted { head, checked, .. } = admitted;
+        let asked = deadline::asked(&head.headers, checked);
+        let hop = match way.listener.side {
+            Side::Inbound => Hop::Last,
+            Side::Outbound => Hop::Here,
+        };
+        report.timeouts = Some(settings::timeouts(&rule.settings, asked, checked.grpc));
+        report.retry = Some(settings::retry(&rule.settings, &head.method, hop, checked.grpc));
+    }
+
+    fn outcome(
+        &self,
+        decision: &Decision,
+        heard: &Hears,
+        admitted: Admitted<'_>,
+        source: Option<&RouteRule>,
+        report: &mut Report,
+    ) {
+        let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
+        if let Decision::Redirect(rule) = decision {
+            // Nothing of it is attempted, so no limit of an attempt counts.
+            (report.timeouts, report.retry) = (None, None);
+            report.outcome = redirect(rule, admitted, caller);
+            return;
+        }
+        report.shares = self.shares(decision, admitted, source);
+        let dice = report.request.dice.is_some();
+        if report.shares.len() > 1 {
+            for (at, share) in report.shares.iter_mut().enumerate() {
+                share.chosen = dice.then_some(heard.chosen == Some(at));
+            }
+        }
+        let mut possible =
+            report.shares.iter().filter(|share| share.percent > 0.0 && share.chosen != Some(false));
+        report.outcome = match (possible.next(), possible.next(), decision) {
+            (Some(only), None, _) => only.outcome.clone(),
+            (Some(_), Some(_), _) => Outcome::Split,
+            (None, _, Decision::Refuse(refused)) => Outcome::Refuse(refusal(refused.failure, caller)),
+            (None, ..) => Outcome::Refuse(refusal(Failure::NoBackend, caller)),
+        };
+        if matches!(decision, Decision::Refuse(_)) && report.shares.is_empty() {
+            (report.timeouts, report.retry) = (None, None);
+        }
+    }
+}
+
+/// The head as the stages get it: named and, for an app, with what it is told of its caller.
+fn named(way: &Way<'_>, head: &Parts) -> Parts {
+    let mut head = head.clone();
+    forwarded::ensure_request_id(&mut head.headers, (0, 0));
+    if way.listener.side == Side::Inbound {
+        let address = forwarded::PeerAddress::new(way.question.peer);
+        forwarded::tell_app(&mut head.headers, &address, forwarded::Scheme::Http);
+    }
+    head
+}
+
+fn taken(decision: &Decision, source: Option<&RouteRule>) -> Option<Taken> {
+    let rule = decision.rule();
+    match decision {
+        // Counted under the port's default, but no rule holds.
+        Decision::Refuse(refused) if rule.id.is_none() && refused.failure != Failure::NoBackend => None,
+        _ => Some(Taken {
+            name: rule.route.to_string(),
+            origin: rule.origin.as_ref().map(ToString::to_string),
+            kind: rule.id.as_ref().map(|id| id.kind.word().to_owned()),
+            response_headers: source
+                .map(|one| sent::header_changes(&one.response_headers))
+                .unwrap_or_default(),
+        }),
+    }
+}
+
+fn redirect(rule: &Rule, admitted: Admitted<'_>, caller: Caller) -> Outcome {
+    match exchange::redirection(rule, &admitted.head.uri, admitted.checked) {
+        None => Outcome::Refuse(refusal(Failure::Internal, caller)),
+        Some(answer) => Outcome::Redirect {
+            status: answer.status().as_u16(),
+            location: answer
+                .headers()
+                .get(LOCATION)
+                .and_then(|to| to.to_str().ok())
+                .unwrap_or_default()
+                .to_owned(),
+            headers: sent::fields(answer.headers()),
+        },
+    }
+}
+
+/// The proxy's own answer to a failure, in the caller's form.
+fn refusal(failure: Failure, caller: Caller) -> Refusal {
+    let form = failure.form();
+    Refusal {
+        status: answer::answer(failure, caller).status().as_u16(),
+        grpc_status: caller.grpc.then_some(form.grpc),
+        flag: form.flag.as_str(),
+        reason: form.reason,
+        text: answer::describe(failure).to_owned(),
+    }
+}
+
+/// What the strict check did to a head.
+fn changed(before: &Parts, after: &Parts) -> Vec<String> {
+    let mut changes = Vec::new();
+    let (was, is) = (before.uri.path(), after.uri.path());
+    if was != is {
+        changes.push(format!("path {was} is read as {is}"));
+    }
+    let host = |head: &Parts| head.headers.get(http::header::HOST).map(|host| format!("{host:?}"));
+    if before.version != Version::HTTP_2 && host(before) != host(after) {
+        changes.push(format!("Host becomes {}", host(after).unwrap_or_default().trim_matches('"')));
+    }
+    for name in before.headers.keys() {
+        match (before.headers.get_all(name).iter().count(), after.headers.get_all(name).iter().count()) {
+            (_, 0) => changes.push(format!("header {name} is taken off")),
+            (many, 1) if many > 1 => changes.push(format!("header {name} becomes one field")),
+            _ => {}
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! The backends of a rule: their shares, their endpoints, and the request as each would get it.
+
+use http::uri::Scheme;
+use outrigger_config::model::{self, AppProtocol, Endpoints, RouteRule, ServicePort};
+
+use super::{
+    Admitted, Explainer,
+    hears::Hears,
+    refusal,
+    report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
+    resolution, sent, settings,
+};
+use crate::{
+    decide::{self, Address, Decision, Direct, Forward},
+    error::Failure,
+    listen::answer::Caller,
+    policy::deadline,
+    runtime::snapshot::{Backend, Rule, WeightedBackend},
+};
+
+impl Explainer {
+    /// Every share of the rule that a decision took; a direct request is one whole share.
+    pub(super) fn shares(
+        &self,
+        decision: &Decision,
+        admitted: Admitted<'_>,
+        source: Option<&RouteRule>,
+    ) -> Vec<Share> {
+        let rule = match decision {
+            Decision::Forward(forward) => &forward.rule,
+            Decision::Direct(direct) => return vec![self.direct(direct, admitted)],
+            Decision::Refuse(refused) if refused.failure == Failure::NoBackend => &refused.rule,
+            Decision::Refuse(_) | Decision::Redirect(_) => return Vec::new(),
+        };
+        let indices = 0..rule.backends.len();
+        let written = |index: usize| source.and_then(|source| source.backends.get(index));
+        indices
+            .map(|index| {
+                let mut share = self.share(rule, index, (source, written(index)), admitted);
+                if let Some(sent) = &mut share.sent {
+                    sent.changes =
+                        source
+                            .map(|rule| sent::changes("rule", &rule.request_headers, rule.rewrite.as_ref()))
+                            .into_iter()
+                            .chain(written(index).map(|one| {
+                                sent::changes("backend", &one.request_headers, one.rewrite.as_ref())
+                            }))
+                            .flatten()
+                            .collect();
+                }
+                share
+            })
+            .collect()
+    }
+
+    fn share(
+        &self,
+        rule: &std::sync::Arc<Rule>,
+        index: usize,
+        (source, written): (Option<&RouteRule>, Option<&model::Backend>),
+        admitted: Admitted<'_>,
+    ) -> Share {
+        let weighted = &rule.backends[index];
+        let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
+        let mut share = Share {
+            backend: "none".to_owned(),
+            weight: weighted.weight,
+            percent: percent(weighted, rule),
+            chosen: None,
+            origin: written.map(|one| one.origin.to_string()),
+            outcome: Outcome::Split,
+            sent: None,
+            response_headers: written
+                .map(|one| sent::header_changes(&one.response_headers))
+                .unwrap_or_default(),
+            tls: None,
+            load_balancer: None,
+            endpoints: Vec::new(),
+            mirrors: Vec::new(),
+        };
+        let mut heard = Hears::default();
+        let forward = match decide::share(rule, index, admitted.dice.unwrap_or_default(), &mut heard) {
+            Decision::Forward(forward) => forward,
+            Decision::Refuse(refused) => {
+                let mut refused = refusal(refused.failure, caller);
+                if let Err(reason) = &weighted.target {
+                    refused.text = format!("{}: {reason}", refused.text);
+                }
+                share.outcome = Outcome::Refuse(refused);
+                return share;
+            }
+            // A share is a backend: there is no third case.
+            Decision::Direct(_) | Decision::Redirect(_) => return share,
+        };
+        let backend = forward.backend();
+        share.backend = name(backend);
+        share.endpoints = self.endpoints(backend);
+        share.load_balancer = (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+        let protocol = backend.protocol.spoken_to(admitted.checked.version);
+        share.tls = self.tls(backend);
+        let by_rule = source.iter().flat_map(|rule| &rule.mirrors).map(|mirror| ("rule", mirror));
+        let by_backend = written.iter().flat_map(|one| &one.mirrors).map(|mirror| ("backend", mirror));
+        let drawn = by_rule.chain(by_backend).zip(heard.mirrors);
+        share.mirrors =
+            drawn.map(|((by, mirror), taken)| mirrored(by, mirror, admitted.dice.map(|_| taken))).collect();
+        let scheme = if share.tls.is_some() { &Scheme::HTTPS } else { &Scheme::HTTP };
+        share.outcome = match self.sent(rule, Some(&forward), admitted, (protocol, scheme)) {
+            Ok(sent) => {
+                share.sent = Some(sent);
+                self.reached(&share, caller)
+            }
+            Err(failure) => Outcome::Refuse(refusal(failure, caller)),
+        };
+        share
+    }
+
+    /// What becomes of requests that are sent to a backend, as far as policy alone tells.
+    fn reached(&self, share: &Share, caller: Caller) -> Outcome {
+        let refuse = |failure| Outcome::Refuse(refusal(failure, caller));
+        match &*share.endpoints {
+            [] => refuse(Failure::NoEndpoint),
+            all if all.iter().all(|endpoint| endpoint.is_loop) => refuse(Failure::Loop),
+            _ => Outcome::Forward { backend: share.backend.clone() },
+        }
+    }
+
+    fn direct(&self, direct: &Direct, admitted: Admitted<'_>) -> Share {
+        let authority = &admitted.checked.authority;
+        let to = match direct.to {
+            Address::Endpoint(address) => address.to_string(),
+            Address::Authority { .. } => format!("{}:{}", authority.host(), authority.port().unwrap_or(80)),
+        };
+        let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
+        let protocol = direct.backend().protocol.spoken_to(admitted.checked.version);
+        let sent = self.sent(&direct.rule, None, admitted, (protocol, &Scheme::HTTP));
+        let is_loop = to.parse().is_ok_and(|address| self.own.contains(address));
+        Share {
+            backend: name(direct.backend()),
+            weight: 1,
+            percent: 100.0,
+            chosen: None,
+            origin: None,
+            outcome: match &sent {
+                Err(failure) => Outcome::Refuse(refusal(*failure, caller)),
+                Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
+                Ok(_) => Outcome::Direct { to },
+            },
+            sent: sent.ok(),
+            response_headers: Vec::new(),
+            tls: None,
+            load_balancer: None,
+            endpoints: Vec::new(),
+            mirrors: Vec::new(),
+        }
+    }
+
+    fn sent(
+        &self,
+        rule: &Rule,
+        forward: Option<&Forward>,
+        admitted: Admitted<'_>,
+        spoken: (AppProtocol, &Scheme),
+    ) -> Result<Sent, Failure> {
+        let Admitted { head, checked, .. } = admitted;
+        let asked = deadline::asked(&head.headers, checked);
+        let limits = deadline::limits(&rule.settings.timeouts, asked, checked.grpc);
+        sent::sent(head, forward, checked, spoken, limits.request)
+    }
+
+    fn tls(&self, backend: &Backend) -> Option<Tls> {
+        let of = resolution::destination(&self.resources, backend.service.as_ref()?)?;
+        let tls = of.tls.as_ref()?;
+        Some(Tls {
+            server_name: tls.server_name.to_string(),
+            trust_bundle: tls.trust_bundle.as_ref().map(|file| file.path.to_string()),
+            certificate: tls.identity.as_ref().map(|own| own.certificate.path.to_string()),
+            origin: tls.origin.to_string(),
+        })
+    }
+
+    fn endpoints(&self, backend: &Backend) -> Vec<Endpoint> {
+        match &backend.service {
+            Some(port) => self.listed(port),
+            None => self.apps(backend),
+        }
+    }
+
+    fn listed(&self, port: &ServicePort) -> Vec<Endpoint> {
+        let of = |endpoints: &&std::sync::Arc<Endpoints>| endpoints.service == *port;
+        let listed = self.resources.endpoints.iter().find(of).map_or(&[][..], |of| &of.endpoints);
+        let told = listed.iter().map(|endpoint| {
+            let (address, is_loop) = match &endpoint.address {
+                model::EndpointAddress::Ip(address) => (address.to_string(), self.own.contains(*address)),
+                model::EndpointAddress::Dns { host, port } => (format!("{host}:{port}"), false),
+            };
+            Endpoint {
+                address,
+                weight: endpoint.weight,
+                zone: endpoint.zone.as_ref().map(ToString::to_string),
+                origin: endpoint.origin.to_string(),
+                is_loop,
+            }
+        });
+        told.collect()
+    }
+
+    /// The app behind an inbound listener.
+    fn apps(&self, backend: &Backend) -> Vec<Endpoint> {
+        let set = backend.endpoints.load();
+        let listeners = &self.resources.workload.inbound;
+        let told = set.endpoints().iter().map(|endpoint| {
+            let listener = listeners.iter().find(|listener| listener.app == endpoint.address);
+            Endpoint {
+                address: endpoint.address.to_string(),
+                weight: endpoint.weight,
+                zone: None,
+                origin: listener.map(|listener| listener.origin.to_string()).unwrap_or_default(),
+                is_loop: self.own.contains(endpoint.address),
+            }
+        });
+        told.collect()
+    }
+}
+
+fn mirrored(by: &'static str, mirror: &model::Mirror, copied: Option<bool>) -> Mirror {
+    Mirror {
+        backend: match &mirror.target {
+            model::BackendTarget::Service(port) => port.to_string(),
+            model::BackendTarget::Invalid { .. } => "none".to_owned(),
+        },
+        percent: f64::from(mirror.share.numerator) * 100.0 / f64::from(mirror.share.denominator),
+        copied,
+        by,
+        origin: mirror.origin.to_string(),
+    }
+}
+
+/// The name of a backend: the app has none of its own but its Service's, by which it is counted.
+fn name(backend: &Backend) -> String {
+    match &backend.service {
+        Some(port) => port.to_string(),
+        None if *backend.label == *"egress" => "egress".to_owned(),
+        None => "app".to_owned(),
+    }
+}
+
+fn percent(weighted: &WeightedBackend, rule: &Rule) -> f64 {
+    match rule.total_weight {
+        0 => 0.0,
+        total => f64::from(weighted.weight) * 100.0 / total as f64,
+    }
+}

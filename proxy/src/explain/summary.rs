@@ -1,0 +1,78 @@
+//! An explanation in one sentence: what a person wants to know first.
+
+use super::report::{Outcome, Refusal, Report, Share};
+
+/// The sentence.
+pub(super) fn of(report: &Report) -> String {
+    let asked = format!("{} {}", report.request.method, report.request.url);
+    let by = by(report);
+    match &report.outcome {
+        Outcome::Forward { backend } if backend == "app" => {
+            format!("{asked} goes to the app{}", at_app(report))
+        }
+        Outcome::Forward { backend } => format!("{asked} goes to {backend}{by}"),
+        Outcome::Split => format!("{asked} goes to {}{by}", split(report)),
+        Outcome::Direct { to } => match &report.service {
+            Some(service) => format!("{asked} goes straight to {to}, an endpoint of {}", service.name),
+            None => format!("{asked} leaves the mesh, to {to}: no Service answers to it{}", near(report)),
+        },
+        Outcome::Redirect { status, location, .. } => {
+            format!("{asked} is redirected: {status} to {location}{by}")
+        }
+        Outcome::Refuse(refusal) => format!("{asked} is refused: {}{by}{}", refused(refusal), near(report)),
+    }
+}
+
+/// The rule that is to blame, or thanked.
+fn by(report: &Report) -> String {
+    match &report.rule {
+        Some(rule) if rule.kind.is_some() => {
+            let place = rule.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+            format!(", by rule {}{place}", rule.name)
+        }
+        Some(_) if report.service.is_some() && report.request.side == "outbound" => {
+            "; no route is attached to it".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+fn near(report: &Report) -> String {
+    let names: Vec<String> = report.near.iter().map(|host| format!("`{host}`")).collect();
+    if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
+}
+
+fn at_app(report: &Report) -> String {
+    let endpoint = report.shares.first().and_then(|share| share.endpoints.first());
+    endpoint.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default()
+}
+
+/// `a (90 %) or b (10 %)`; one Service that stands twice is named twice.
+fn split(report: &Report) -> String {
+    let live = report.shares.iter().filter(|share| share.percent > 0.0);
+    live.map(share).collect::<Vec<_>>().join(" or ")
+}
+
+fn share(share: &Share) -> String {
+    let percent = percent(share.percent);
+    match &share.outcome {
+        Outcome::Refuse(refusal) => format!("{} {} ({percent})", refusal.status, refusal.reason),
+        _ => format!("{} ({percent})", share.backend),
+    }
+}
+
+/// `404 no_route`, with gRPC's code where the caller speaks it, and the words.
+pub(super) fn refused(refusal: &Refusal) -> String {
+    let Refusal { status, grpc_status, flag, reason, text } = refusal;
+    let code = match grpc_status {
+        Some(code) => format!("grpc-status {code} (HTTP {status})"),
+        None => status.to_string(),
+    };
+    format!("{code} {reason} [{flag}]: {text}")
+}
+
+/// A share with as many decimals as it needs, two at most.
+pub(super) fn percent(share: f64) -> String {
+    let rounded = (share * 100.0).round() / 100.0;
+    if share > 0.0 && rounded == 0.0 { "< 0.01 %".to_owned() } else { format!("{rounded} %") }
+}
