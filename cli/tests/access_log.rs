@@ -9,6 +9,7 @@ use outrigger_tests::{
     grpc::{FAIL, GrpcClient, GrpcService, UNARY},
     ports,
     process::Process,
+    raw::{Ended, RawBackend, RawClient, Reply},
     wait::until,
 };
 use rustix::process::Signal;
@@ -19,18 +20,19 @@ struct Running {
     process: Process,
     outbound: SocketAddr,
     inbound: SocketAddr,
+    tcp: SocketAddr,
     admin: SocketAddr,
     _folder: TempDir,
 }
 
-fn policy(addresses: [SocketAddr; 6]) -> String {
-    let [inbound, outbound, admin, app, echo, gone] = addresses;
+fn policy(addresses: [SocketAddr; 7]) -> String {
+    let [inbound, tcp, outbound, admin, app, echo, gone] = addresses;
     format!(
         r#"apiVersion: outrigger.dev/v1alpha1
 kind: Sidecar
 metadata: {{name: test, namespace: shop}}
 spec:
-  inbound: [{{bind: "{inbound}", app: "{app}"}}]
+  inbound: [{{bind: "{inbound}", app: "{app}"}}, {{bind: "{tcp}", app: "{app}", protocol: tcp}}]
   outbound: [{{bind: "{outbound}"}}]
   admin: {{bind: "{admin}"}}
 ---
@@ -72,10 +74,10 @@ spec:
 }
 
 async fn start(app: SocketAddr, echo: SocketAddr, gone: SocketAddr) -> Running {
-    let [inbound, outbound, admin] = [ports::free(), ports::free(), ports::free()];
+    let [inbound, tcp, outbound, admin] = [ports::free(), ports::free(), ports::free(), ports::free()];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("policy.yaml");
-    fs::write(&path, policy([inbound, outbound, admin, app, echo, gone])).unwrap();
+    fs::write(&path, policy([inbound, tcp, outbound, admin, app, echo, gone])).unwrap();
     let path = path.display().to_string();
     let arguments = ["proxy", "--workers", "2", "--grace", "2s", "-f", &path];
     let process = Process::start(env!("CARGO_BIN_EXE_outrigger"), arguments, &[]);
@@ -84,7 +86,7 @@ async fn start(app: SocketAddr, echo: SocketAddr, gone: SocketAddr) -> Running {
         (client::get(admin, "/ready").await.status == 200).then_some(())
     })
     .await;
-    Running { process, outbound, inbound, admin, _folder: folder }
+    Running { process, outbound, inbound, tcp, admin, _folder: folder }
 }
 
 /// The access log's lines by path, after the proxy has ended.
@@ -99,10 +101,7 @@ async fn lines(proxy: &mut Running, all: usize) -> BTreeMap<String, Vec<Value>> 
         .await;
     let mut by_path = BTreeMap::<String, Vec<Value>>::new();
     for line in parsed(&proxy.process.output()) {
-        by_path
-            .entry(line["path"].as_str().expect("every line has a path").to_owned())
-            .or_default()
-            .push(line);
+        by_path.entry(line["path"].as_str().unwrap_or("none").to_owned()).or_default().push(line);
     }
     by_path
 }
@@ -220,4 +219,38 @@ async fn the_log_level_is_changed_while_it_runs() {
         assert_eq!(answer.status.as_u16(), status, "{query}: {}", answer.text());
     }
     assert_eq!(client::get(proxy.admin, "/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn each_connection_that_is_passed_on_whole_has_its_line_also_when_it_is_cut() {
+    let app = RawBackend::start(Reply::Echo { greeting: b"hello".to_vec(), farewell: Vec::new() }).await;
+    let mut proxy = start(app.address(), app.address(), ports::free()).await;
+    let mut ends = RawClient::connect(proxy.tcp).await;
+    ends.send("12345").await;
+    ends.read_until("hello12345").await;
+    ends.finish().await;
+    assert_eq!(ends.read_to_end().await.1, Ended::Fin);
+    let mut stays = RawClient::connect(proxy.tcp).await;
+    stays.read_until("hello").await;
+
+    let lines = lines(&mut proxy, 2).await.remove("none").expect("two lines without a path");
+    let fields = ["side", "listener", "protocol", "upstream", "service", "route", "attempts"];
+    let both = [
+        Value::from("inbound"),
+        proxy.tcp.to_string().into(),
+        "TCP".into(),
+        app.address().to_string().into(),
+        "app".into(),
+        "default".into(),
+        1.into(),
+    ];
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    for line in &lines {
+        assert_eq!(fields.map(|field| line[field].clone()), both, "{line:#}");
+        assert!(line["method"].is_null() && line["status"].is_null(), "{line:#}");
+    }
+    let ended = |line: &Value| ["bytes_in", "bytes_out", "flags", "reason"].map(|field| line[field].clone());
+    assert_eq!(ended(&lines[0]), [5.into(), 10.into(), Value::Null, Value::Null]);
+    let cut: [Value; 4] = [0.into(), 5.into(), "DR".into(), "drained".into()];
+    assert_eq!(ended(&lines[1]), cut);
 }

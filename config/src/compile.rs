@@ -3,6 +3,7 @@
 //! Nothing is checked again here: a policy that reaches this point has no error. What a warning told about (a host
 //! claimed twice, a backend that does not exist) is settled the way the warning said.
 
+mod connections;
 mod destination;
 mod endpoints;
 mod matches;
@@ -23,8 +24,8 @@ use std::sync::Arc;
 use crate::{
     diagnostic::Sources,
     model::{
-        InboundListener, InboundProtocol, ObjectName, Origin, OutboundListener, Resources, ServicePort,
-        TrafficSettings, Workload,
+        Destination, InboundListener, InboundProtocol, ObjectName, Origin, OutboundListener, Resources,
+        ServicePort, TrafficSettings, Workload,
     },
     objects::{Object, Objects},
     schema::{InboundProtocolWord, ServiceRef, Sidecar, SidecarSpec},
@@ -64,13 +65,13 @@ pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<S
     let destinations = destination::all(&scope);
     Resources {
         mesh: mesh::config(&scope),
-        workload: workload(&scope, sidecar),
+        workload: workload(&scope, sidecar, &destinations),
         endpoints: endpoints::all(&scope),
         destinations,
     }
 }
 
-fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
+fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>, destinations: &[Arc<Destination>]) -> Workload {
     let spec = &sidecar.body.spec;
     let port = |reference: &Option<ServiceRef>| {
         reference.as_ref().map(|reference| service_port(reference, &sidecar.name.namespace))
@@ -81,7 +82,11 @@ fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
             bind: listener.bind.value.0,
             app: listener.app.value.0,
             protocol: match listener.protocol.0 {
+                None | Some(InboundProtocolWord::Auto) if is_opaque(destinations, service.as_ref()) => {
+                    InboundProtocol::Tcp
+                }
                 None | Some(InboundProtocolWord::Auto) => InboundProtocol::Auto,
+                Some(InboundProtocolWord::Tcp) => InboundProtocol::Tcp,
                 Some(InboundProtocolWord::Http1) => InboundProtocol::Http1,
                 Some(InboundProtocolWord::Http2) => InboundProtocol::Http2,
                 Some(InboundProtocolWord::Grpc) => InboundProtocol::Grpc,
@@ -108,6 +113,14 @@ fn workload(scope: &Scope<'_>, sidecar: &Object<Sidecar>) -> Workload {
         outbound: outbound.collect(),
         admin: spec.admin.as_ref().map_or_else(|| ([127, 0, 0, 1], 15000).into(), |admin| admin.bind.value.0),
     }
+}
+
+/// Whether the port that a listener serves passes connections on whole.
+fn is_opaque(destinations: &[Arc<Destination>], service: Option<&ServicePort>) -> bool {
+    let Some(name) = service else { return false };
+    let found = destinations.binary_search_by(|destination| destination.name.cmp(&name.service));
+    let ports = found.iter().flat_map(|at| &destinations[*at].ports);
+    ports.into_iter().any(|port| port.port == name.port && port.protocol.is_opaque())
 }
 
 fn settings_of(scope: &Scope<'_>, service: Option<&ServicePort>) -> Arc<TrafficSettings> {

@@ -28,6 +28,7 @@ mod diff;
 mod duration;
 mod objects;
 mod policy;
+mod protocol;
 mod read;
 mod reference;
 mod references;

@@ -4,6 +4,7 @@
 //! nothing else. They are plain data: no I/O, no clock, no matcher that is already compiled. Every value that a person
 //! wrote carries its [`Origin`], so that a decision can be explained in terms of the file that caused it.
 
+mod connection;
 mod destination;
 mod mesh;
 mod route;
@@ -11,6 +12,7 @@ mod settings;
 mod tls;
 mod workload;
 
+pub use connection::{ConnectionBackend, ConnectionRule, ServerNameMatch};
 pub use destination::{
     AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
 };

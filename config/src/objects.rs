@@ -91,6 +91,8 @@ impl Objects {
             ("EndpointSlice", self.slices.len()),
             ("HTTPRoute", self.routes_of(RouteKind::HTTPRoute).count()),
             ("GRPCRoute", self.routes_of(RouteKind::GRPCRoute).count()),
+            ("TLSRoute", self.routes_of(RouteKind::TLSRoute).count()),
+            ("TCPRoute", self.routes_of(RouteKind::TCPRoute).count()),
         ];
         all.into_iter().filter(|(_, count)| *count > 0).collect()
     }

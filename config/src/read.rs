@@ -6,7 +6,7 @@ use crate::{
     diagnostic::{Code, Fault},
     model::ObjectName,
     objects::{Object, Objects},
-    schema::{GRPCRoute, HTTPRoute, KNOWN, KindName, Metadata, OURS, Route},
+    schema::{GRPCRoute, HTTPRoute, KNOWN, KindName, Metadata, OURS, Route, TCPRoute, TLSRoute},
     suggest, unsupported,
     yaml::{Node, Span, Value},
 };
@@ -58,11 +58,9 @@ pub(crate) fn document(root: &Node, objects: &mut Objects, faults: &mut Vec<Faul
     }
 }
 
-/// HTTPRoute v1beta1 has the same schema as v1, and clusters still serve it.
 fn accepts(known: &KindName, api_version: &str) -> bool {
-    known.api_version == api_version
+    known.has(api_version)
         || unsupported::is(known.kind, "") && group(known.api_version) == group(api_version)
-        || known.kind == "HTTPRoute" && api_version == "gateway.networking.k8s.io/v1beta1"
 }
 
 /// The items of a `List`, as `kubectl get -o yaml` writes them.
@@ -70,7 +68,7 @@ fn list_items(root: &Node) -> Option<&[Node]> {
     let (kind, _) = root.text_of("kind")?;
     let (api_version, _) = root.text_of("apiVersion")?;
     let is_list = kind.strip_suffix("List").is_some_and(|item| {
-        item.is_empty() || KNOWN.iter().any(|known| known.kind == item && known.api_version == api_version)
+        item.is_empty() || KNOWN.iter().any(|known| known.kind == item && known.has(api_version))
     });
     match &root.get("items")?.value {
         Value::Seq(items) if is_list => Some(items),
@@ -168,6 +166,8 @@ fn object(kind: &'static str, root: &Node, kind_span: Span, objects: &mut Object
         "EndpointSlice" => add(root, cx, &mut objects.slices, |body| &body.metadata),
         "HTTPRoute" => add_route::<HTTPRoute>(root, cx, &mut objects.routes),
         "GRPCRoute" => add_route::<GRPCRoute>(root, cx, &mut objects.routes),
+        "TLSRoute" => add_route::<TLSRoute>(root, cx, &mut objects.routes),
+        "TCPRoute" => add_route::<TCPRoute>(root, cx, &mut objects.routes),
         "TrafficPolicy" => add(root, cx, &mut objects.policies, |body| &body.metadata),
         "Mesh" => add(root, cx, &mut objects.meshes, |body| &body.metadata),
         _ => None,

@@ -21,8 +21,13 @@ pub(crate) fn parent_service(parent: &ParentRef, route_namespace: &Arc<str>) -> 
     Some(ObjectName { namespace, name: parent.name.value.0.clone() })
 }
 
+/// Whether a route of the kind holds on this port of the Service that its parentRef names.
+pub(crate) fn holds_on(kind: RouteKind, parent: &ParentRef, port: &EntryPort<'_>) -> bool {
+    means(parent, port) && port.takes(kind)
+}
+
 /// Whether a parentRef means this port of its Service.
-pub(crate) fn holds_on(parent: &ParentRef, port: &EntryPort<'_>) -> bool {
+pub(crate) fn means(parent: &ParentRef, port: &EntryPort<'_>) -> bool {
     parent.port.as_ref().is_none_or(|number| number.value.port() == port.number)
         && parent.section_name.as_ref().is_none_or(|name| &*name.value.0 == port.name)
 }
@@ -80,14 +85,17 @@ pub(crate) fn backend_of<'a>(
     reference: impl Into<Pointer<'a>>,
 ) -> Resolved {
     let resolved = backend(services, reference.into(), &route.name.namespace);
-    if let Resolved::Port { service, port } = &resolved
-        && route.body.kind == RouteKind::GRPCRoute
-        && services.get(service).and_then(|entry| entry.port(*port)?.protocol) == Some(AppProtocol::Http1)
-    {
-        let reason = format!("port {port} of `{service}` speaks HTTP/1.1, and gRPC needs HTTP/2");
-        return Resolved::Nothing { service: Some(service.clone()), reason };
-    }
-    resolved
+    let Resolved::Port { service, port } = &resolved else { return resolved };
+    let spoken = services.get(service).and_then(|entry| entry.port(*port)?.protocol);
+    let reason = match (route.body.kind, spoken) {
+        (RouteKind::GRPCRoute, Some(AppProtocol::Http1)) => "speaks HTTP/1.1, and gRPC needs HTTP/2",
+        (RouteKind::GRPCRoute | RouteKind::HTTPRoute, Some(AppProtocol::Tls)) => {
+            "speaks TLS, and requests are sent in the clear"
+        }
+        _ => return resolved,
+    };
+    let reason = format!("port {port} of `{service}` {reason}");
+    Resolved::Nothing { service: Some(service.clone()), reason }
 }
 
 fn backend(services: &Services<'_>, reference: Pointer<'_>, route_namespace: &Arc<str>) -> Resolved {

@@ -15,7 +15,9 @@ mod reference;
 mod route;
 mod service;
 mod sidecar;
+mod tcp_route;
 mod telemetry;
+mod tls_route;
 mod traffic_policy;
 
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
@@ -30,9 +32,11 @@ pub(crate) use metadata::Metadata;
 pub(crate) use mirror::{MirrorRef, RequestMirror};
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
 pub(crate) use route::{Match, Route, Rule};
-pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport, WireProtocol};
+pub(crate) use service::{ClusterIp, Service, ServicePortBody, ServiceType, Transport};
 pub(crate) use sidecar::{Inbound, InboundProtocolWord, Sidecar, SidecarSpec};
+pub(crate) use tcp_route::TCPRoute;
 pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
+pub(crate) use tls_route::{ServerNamePattern, TLSRoute};
 pub(crate) use traffic_policy::{
     Balance, Condition, LoadBalancerBody, RetryBody, TimeoutsBody, TrafficBody, TrafficPolicy,
 };
@@ -49,27 +53,51 @@ pub const KINDS: &[&str] = &[
     "EndpointSlice",
     "HTTPRoute",
     "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
 ];
 
 /// A kind of object, with the API group and version in which it is read.
 pub(crate) struct KindName {
     pub(crate) kind: &'static str,
     pub(crate) api_version: &'static str,
+    /// Versions of the same fields that clusters still serve.
+    pub(crate) former: &'static [&'static str],
+}
+
+impl KindName {
+    const fn new(kind: &'static str, api_version: &'static str) -> Self {
+        Self { kind, api_version, former: &[] }
+    }
+
+    /// Whether objects of this version are read.
+    pub(crate) fn has(&self, api_version: &str) -> bool {
+        self.api_version == api_version || self.former.contains(&api_version)
+    }
 }
 
 /// Every kind that is read, or will be.
 pub(crate) const KNOWN: &[KindName] = &[
-    KindName { kind: "Sidecar", api_version: OURS },
-    KindName { kind: "MeshService", api_version: OURS },
-    KindName { kind: "TrafficPolicy", api_version: OURS },
-    KindName { kind: "Mesh", api_version: OURS },
-    KindName { kind: "AuthorizationPolicy", api_version: OURS },
-    KindName { kind: "Service", api_version: "v1" },
-    KindName { kind: "EndpointSlice", api_version: "discovery.k8s.io/v1" },
-    KindName { kind: "HTTPRoute", api_version: "gateway.networking.k8s.io/v1" },
-    KindName { kind: "GRPCRoute", api_version: "gateway.networking.k8s.io/v1" },
-    KindName { kind: "TCPRoute", api_version: "gateway.networking.k8s.io/v1alpha2" },
-    KindName { kind: "TLSRoute", api_version: "gateway.networking.k8s.io/v1alpha3" },
+    KindName::new("Sidecar", OURS),
+    KindName::new("MeshService", OURS),
+    KindName::new("TrafficPolicy", OURS),
+    KindName::new("Mesh", OURS),
+    KindName::new("AuthorizationPolicy", OURS),
+    KindName::new("Service", "v1"),
+    KindName::new("EndpointSlice", "discovery.k8s.io/v1"),
+    KindName {
+        former: &["gateway.networking.k8s.io/v1beta1"],
+        ..KindName::new("HTTPRoute", "gateway.networking.k8s.io/v1")
+    },
+    KindName::new("GRPCRoute", "gateway.networking.k8s.io/v1"),
+    KindName {
+        former: &["gateway.networking.k8s.io/v1alpha3", "gateway.networking.k8s.io/v1alpha2"],
+        ..KindName::new("TLSRoute", "gateway.networking.k8s.io/v1")
+    },
+    KindName {
+        former: &["gateway.networking.k8s.io/v1alpha2"],
+        ..KindName::new("TCPRoute", "gateway.networking.k8s.io/v1")
+    },
 ];
 
 /// Our own group and version.
@@ -80,7 +108,7 @@ pub(crate) const OURS: &str = "outrigger.dev/v1alpha1";
 /// It says what the reader accepts of the structure: fields, types, ranges, allowed words. What it cannot say
 /// (references, regular expressions, contradictions) only [`crate::check`] finds.
 pub fn json_schema(kind: &str) -> Option<serde_json::Value> {
-    let api_version = KNOWN.iter().find(|known| known.kind == kind)?.api_version;
+    let known = KNOWN.iter().find(|known| known.kind == kind)?;
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let schema = match kind {
         "Sidecar" => of::<Sidecar>(&mut generator),
@@ -91,12 +119,20 @@ pub fn json_schema(kind: &str) -> Option<serde_json::Value> {
         "EndpointSlice" => of::<EndpointSlice>(&mut generator),
         "HTTPRoute" => of::<HTTPRoute>(&mut generator),
         "GRPCRoute" => of::<GRPCRoute>(&mut generator),
+        "TLSRoute" => of::<TLSRoute>(&mut generator),
+        "TCPRoute" => of::<TCPRoute>(&mut generator),
         _ => return None,
     };
     let mut schema = serde_json::Value::from(schema);
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema".into();
     schema["title"] = kind.into();
-    schema["properties"]["apiVersion"] = serde_json::json!({"const": api_version});
+    schema["properties"]["apiVersion"] = match known.former {
+        [] => serde_json::json!({"const": known.api_version}),
+        former => {
+            let all: Vec<_> = std::iter::once(&known.api_version).chain(former).collect();
+            serde_json::json!({"enum": all})
+        }
+    };
     schema["properties"]["kind"] = serde_json::json!({"const": kind});
     if let Some(required) = schema["required"].as_array_mut() {
         required.extend(["apiVersion".into(), "kind".into()]);

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use crate::{
-    model::{AppProtocol, ObjectName},
+    model::{AppProtocol, ObjectName, RouteKind, ServicePort},
     objects::{Object, Objects},
-    schema::{MeshService, Protocol, Service, ServiceType, WireProtocol},
+    protocol,
+    schema::{MeshService, Protocol, Service, ServiceType},
     suggest,
     yaml::Span,
 };
@@ -36,11 +37,27 @@ pub(crate) struct Entry<'a> {
 pub(crate) struct EntryPort<'a> {
     pub(crate) number: u16,
     pub(crate) name: &'a str,
-    /// What its endpoints speak, where the policy says so.
+    /// What it says to speak; `None`: the kind of its routes decides.
     pub(crate) protocol: Option<AppProtocol>,
 }
 
-impl Entry<'_> {
+impl EntryPort<'_> {
+    /// Whether routes of the kind can hold here: those of requests on ports of HTTP, those of connections on others.
+    pub(crate) fn takes(&self, kind: RouteKind) -> bool {
+        self.protocol.is_none_or(|protocol| protocol.is_opaque() == kind.is_opaque())
+    }
+
+    /// What it speaks where routes of the kind hold.
+    pub(crate) fn speaks(&self, routes: Option<RouteKind>) -> AppProtocol {
+        self.protocol.unwrap_or(match routes {
+            None | Some(RouteKind::HTTPRoute | RouteKind::GRPCRoute) => AppProtocol::Http1,
+            Some(RouteKind::TLSRoute) => AppProtocol::Tls,
+            Some(RouteKind::TCPRoute) => AppProtocol::Tcp,
+        })
+    }
+}
+
+impl<'a> Entry<'a> {
     /// Why routes cannot attach to it, if so.
     pub(crate) fn no_parent(&self) -> Option<&'static str> {
         match self.source {
@@ -57,7 +74,7 @@ impl Entry<'_> {
     }
 
     /// The port of this number.
-    pub(crate) fn port(&self, number: u16) -> Option<&EntryPort<'_>> {
+    pub(crate) fn port(&self, number: u16) -> Option<&EntryPort<'a>> {
         self.ports.iter().find(|port| port.number == number)
     }
 
@@ -97,6 +114,11 @@ impl<'a> Services<'a> {
         self.by_name.get(name)
     }
 
+    /// The port of that name.
+    pub(crate) fn port(&self, name: &ServicePort) -> Option<&EntryPort<'a>> {
+        self.get(&name.service)?.port(name.port)
+    }
+
     /// Every destination, sorted by name.
     pub(crate) fn sorted(&self) -> Vec<&Entry<'a>> {
         let mut all: Vec<_> = self.by_name.values().collect();
@@ -120,10 +142,11 @@ fn mesh_entry(object: &Object<MeshService>) -> Entry<'_> {
     let ports = object.body.spec.ports.iter().map(|port| EntryPort {
         number: port.port.value.port(),
         name: "",
-        protocol: port.protocol.0.map(|word| match word {
+        protocol: port.protocol.0.map(|protocol| match protocol {
             Protocol::Http1 => AppProtocol::Http1,
             Protocol::Http2 => AppProtocol::Http2,
             Protocol::Grpc => AppProtocol::Grpc,
+            Protocol::Tcp => AppProtocol::Tcp,
         }),
     });
     Entry {
@@ -138,14 +161,14 @@ fn mesh_entry(object: &Object<MeshService>) -> Entry<'_> {
 fn core_entry(object: &Object<Service>) -> Entry<'_> {
     let spec = &object.body.spec;
     let tcp = spec.ports.iter().filter(|port| port.is_tcp());
-    let ports = tcp.map(|port| EntryPort {
-        number: port.port.value.port(),
-        name: port.name.as_ref().map_or("", |name| &name.value.0),
-        protocol: port.app_protocol.map(|word| match word {
-            WireProtocol::Http | WireProtocol::Http1 | WireProtocol::WebSocket => AppProtocol::Http1,
-            WireProtocol::H2c | WireProtocol::Http2 => AppProtocol::Http2,
-            WireProtocol::Grpc => AppProtocol::Grpc,
-        }),
+    let ports = tcp.map(|port| {
+        let name = port.name.as_ref().map_or("", |name| &name.value.0);
+        let written = port.app_protocol.as_ref().map(|word| protocol::of_word(&word.value.0));
+        EntryPort {
+            number: port.port.value.port(),
+            name,
+            protocol: written.or_else(|| protocol::of_name(name)),
+        }
     });
     Entry {
         name: &object.name,

@@ -4,6 +4,7 @@
 //! concluded from what is missing in them.
 
 mod calls;
+mod connections;
 mod hosts;
 mod kinds;
 mod mesh;
@@ -11,6 +12,7 @@ mod mirrors;
 mod names;
 mod path;
 mod policies;
+mod protocols;
 mod references;
 mod regex;
 mod repeats;
@@ -60,5 +62,7 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     routes::check(&mut checks);
     kinds::check(&mut checks);
     shadow::check(&mut checks);
+    connections::check(&mut checks);
+    protocols::check(&mut checks);
     policies::check(&mut checks);
 }

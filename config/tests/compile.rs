@@ -75,6 +75,11 @@ fn shares_that_resolve_to_nothing_say_why() {
     golden("unresolved");
 }
 
+#[test]
+fn ports_of_tcp_and_tls_have_rules_for_connections() {
+    golden("opaque");
+}
+
 fn sidecars(names: &[&str]) -> Policy {
     let documents: Vec<String> = names
         .iter()

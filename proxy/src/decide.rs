@@ -4,11 +4,13 @@
 //! and what it returns owns everything that the request needs from then on, so the snapshot can be let go. Limits,
 //! budgets and the choice of an endpoint are not decided here: they are stages that act on the decision.
 
+mod connection;
 mod dice;
 mod mirrored;
 mod record;
 mod resolve;
 
+pub use connection::{ConnectionFacts, Heard, Opening, PassTo, Passage, connection};
 pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
 pub use record::{NotMatched, Recorder, Resolution, Silent, Way};
@@ -205,6 +207,10 @@ pub fn decide<R: Recorder>(
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
         Meaning::App(rule) => forward(rule, facts, recorder),
+        // Requests leave in the clear.
+        Meaning::Port(port) | Meaning::Endpoint(port, _) if port.is_tls() => {
+            refuse(Failure::UpstreamProtocol, &port.default_rule)
+        }
         Meaning::Port(port) => match route(port, head, recorder) {
             Some(rule) => forward(rule, facts, recorder),
             None => refuse(Failure::NoRoute, &port.default_rule),
@@ -240,16 +246,10 @@ fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> De
     }
     let chosen = match &*rule.backends {
         [only] if only.weight > 0 => Some(0),
-        backends if rule.total_weight > 0 => {
-            let mut point = Dice::split(facts.dice, Purpose::Weight).below(rule.total_weight);
-            backends.iter().position(|backend| {
-                let weight = u64::from(backend.weight);
-                let hit = point < weight;
-                point = point.saturating_sub(weight);
-                hit
-            })
+        backends => {
+            let weights = backends.iter().map(|backend| backend.weight);
+            Dice::split(facts.dice, Purpose::Weight).share(weights, rule.total_weight)
         }
-        _ => None,
     };
     recorder.rule(rule, chosen);
     match chosen {

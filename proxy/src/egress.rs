@@ -1,6 +1,7 @@
-//! Requests that no Service answers for: the endpoint that the caller dialled, or the authority's own address.
+//! Requests and connections that no Service answers for: the endpoint that the caller dialled, or an address of its own
+//! choice.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt::Display, net::SocketAddr, time::Duration};
 
 use crate::{
     decide::{Address, Direct},
@@ -8,6 +9,7 @@ use crate::{
     exchange::Exchange,
     policy::{Pinned, target::Target},
     request::strict::Checked,
+    worker::Worker,
 };
 
 /// Looking up a name must not take longer than making the connection may.
@@ -23,30 +25,31 @@ pub(crate) async fn pin<'a>(
     let addr = match direct.to {
         Address::Endpoint(addr) => addr,
         Address::Authority { log } => {
-            if log {
-                tracing::info!(
-                    host = checked.authority.host(),
-                    port = checked.authority.port().unwrap_or(80),
-                    peer = %exchange.connection.peer,
-                    "request to a destination that no Service names"
-                );
+            let port = checked.authority.port().unwrap_or(80);
+            tell(log, exchange.connection.peer, checked.authority.host(), port);
+            match checked.authority.ip() {
+                Some(ip) => SocketAddr::new(ip, port),
+                None => look_up(exchange.worker(), checked.authority.host(), port).await?,
             }
-            look_up(exchange, checked).await?
         }
     };
     let metrics = direct.backend().metrics.clone();
     Ok(Pinned::direct(direct, Target::Address { addr, protocol, metrics }))
 }
 
-async fn look_up(exchange: &Exchange, checked: &Checked) -> Result<SocketAddr, Failure> {
-    let port = checked.authority.port().unwrap_or(80);
-    if let Some(ip) = checked.authority.ip() {
-        return Ok(SocketAddr::new(ip, port));
+/// One log line where egress is in `Log` mode.
+pub(crate) fn tell(log: bool, peer: SocketAddr, host: impl Display, port: u16) {
+    if log {
+        tracing::info!(%host, port, %peer, "call to a destination that no Service names");
     }
-    let timer = exchange.worker().deadlines.after(LOOK_UP);
+}
+
+/// The address of a name.
+pub(crate) async fn look_up(worker: &Worker, host: &str, port: u16) -> Result<SocketAddr, Failure> {
+    let timer = worker.deadlines.after(LOOK_UP);
     tokio::select! {
         biased;
-        found = tokio::net::lookup_host((checked.authority.host(), port)) => {
+        found = tokio::net::lookup_host((host, port)) => {
             found.ok().and_then(|mut addresses| addresses.next()).ok_or(Failure::NoEndpoint)
         }
         () = timer.expired() => Err(Failure::NoEndpoint),

@@ -77,6 +77,10 @@ pub enum Failure {
     Overloaded,
     /// The request would come back to this proxy.
     Loop,
+    /// The caller's first bytes are no TLS ClientHello, or none that came in time.
+    NoClientHello,
+    /// The proxy ended before the connection did.
+    Drained,
     /// The caller went away; there is nobody to answer.
     DownstreamGone,
     /// A bug of ours.
@@ -146,6 +150,8 @@ pub enum Flag {
     LP,
     /// The caller went away.
     DC,
+    /// The proxy ended.
+    DR,
     /// Our bug.
     IE,
 }
@@ -153,7 +159,7 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in a fixed order: the order of metric cells.
-    pub const ALL: [Flag; 12] = [
+    pub const ALL: [Flag; 13] = [
         Flag::DPE,
         Flag::NR,
         Flag::UH,
@@ -165,6 +171,7 @@ impl Flag {
         Flag::UO,
         Flag::LP,
         Flag::DC,
+        Flag::DR,
         Flag::IE,
     ];
 
@@ -182,6 +189,7 @@ impl Flag {
             Flag::UO => "UO",
             Flag::LP => "LP",
             Flag::DC => "DC",
+            Flag::DR => "DR",
             Flag::IE => "IE",
         }
     }
@@ -243,6 +251,9 @@ impl Failure {
             Failure::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "stream_idle_timeout"),
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
             Failure::Loop => (StatusCode::LOOP_DETECTED, 10, Flag::LP, "loop"),
+            // These two end connections that have no answer.
+            Failure::NoClientHello => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "no_client_hello"),
+            Failure::Drained => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::DR, "drained"),
             // Never sent: it is the code that the access log and the metrics carry (nginx's 499).
             Failure::DownstreamGone => (CLIENT_CLOSED, 1, Flag::DC, "downstream_gone"),
             Failure::Internal => (StatusCode::INTERNAL_SERVER_ERROR, 13, Flag::IE, "internal_error"),

@@ -25,7 +25,6 @@ mod exchange;
 mod inbound;
 mod outbound;
 mod policy;
-#[allow(dead_code, reason = "its first users come with their protocols")]
 mod tunnel;
 mod upstream;
 mod worker;

@@ -11,16 +11,31 @@ pub(crate) mod connection;
 pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod own;
+pub(crate) mod tcp;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
 use tokio::sync::watch;
 
+use accept::Accepted;
+
 use crate::{
     ctx::Side,
+    decide::{Heard, Opening},
     runtime::{snapshot::ListenerKey, status::BoundListener},
     telemetry::metrics::ListenerMetrics,
+    worker::Worker,
 };
+
+/// Serves one connection to its end: request by request, or passed on whole.
+pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let dice = worker.dice();
+    match tcp::opening(&worker, accepted.listener.key, accepted.peer, (Heard::Nothing, dice)) {
+        Opening::Http => http::serve(worker, accepted).await,
+        // On the heap: connections that carry requests, most of all, need no room for it.
+        opening => Box::pin(tcp::serve(worker, accepted, opening, dice)).await,
+    }
+}
 
 /// One listening address.
 #[derive(Debug)]

@@ -4,8 +4,10 @@ pub(crate) mod call;
 pub(crate) mod matcher;
 mod modifier;
 pub(crate) mod rewrite;
+mod server_names;
 mod table;
 
 pub use modifier::Modifier;
 pub use rewrite::Redirection;
+pub use server_names::ServerNames;
 pub use table::RouteTable;

@@ -132,7 +132,7 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
     spawn_local(worker.deadlines.clone().run());
     spawn_local(sweep(worker.clone()));
     while let Some(accepted) = connections.recv().await {
-        spawn_local(listen::http::serve(worker.clone(), accepted));
+        spawn_local(listen::serve(worker.clone(), accepted));
     }
     worker.log.clone()
 }

@@ -94,4 +94,24 @@ pub const EXAMPLES: &[Example] = &[
         ],
         test: "grpc_routes.rs",
     },
+    Example {
+        kind: "TCPRoute",
+        files: &["tcp.yaml"],
+        shows: "A database behind its own proxy; one connection in ten goes to the new one.",
+        commands: &[
+            "psql -h 127.0.0.1 -p 5433            # a connection: nine in ten through 127.0.0.1:15432",
+        ],
+        test: "tcp.rs",
+    },
+    Example {
+        kind: "TLSRoute",
+        files: &["tls-passthrough.yaml"],
+        shows: "TLS of the app's own, led by the server name: one name has a server to itself, all below a domain share another.",
+        commands: &[
+            "curl -k --connect-to ::127.0.0.1:8443 https://accounts.example.com/   # reaches 127.0.0.1:9444",
+            "curl -k --connect-to ::127.0.0.1:8443 https://other.example.com/      # reaches 127.0.0.1:9443",
+            "curl -k --connect-to ::127.0.0.1:8443 https://example.org/            # alert: unrecognized name",
+        ],
+        test: "tls_route.rs",
+    },
 ];

@@ -1,6 +1,7 @@
 //! A host outside the mesh: authorities, certificates, and a TLS front before a backend.
 
 use std::{
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
@@ -10,9 +11,9 @@ use rcgen::{
     date_time_ymd,
 };
 use rustls::{
-    HandshakeKind, RootCertStore, ServerConfig,
+    ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     server::WebPkiClientVerifier,
 };
 use tokio::{
@@ -20,7 +21,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use crate::wait::within;
 
 /// Issues certificates.
 pub struct Authority {
@@ -80,6 +83,40 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).expect("a signature");
         Identity { certificate: certificate.pem(), key: key.serialize_pem() }
     }
+}
+
+/// Calls `to` with TLS, asking for `name`, of which `authority` must have issued the certificate. An IP address asks for
+/// nothing: it is no server name.
+///
+/// # Errors
+/// When the handshake comes to nothing.
+pub async fn greet(to: SocketAddr, name: &str, authority: &Authority) -> io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(to).await?;
+    let connector = TlsConnector::from(Arc::new(trusting(authority)));
+    within("a handshake", connector.connect(server_name(name), stream)).await
+}
+
+/// The first bytes that a client sends who asks for `name`.
+pub fn client_hello(name: &str, authority: &Authority) -> Vec<u8> {
+    let mut client =
+        ClientConnection::new(Arc::new(trusting(authority)), server_name(name)).expect("a client");
+    let mut bytes = Vec::new();
+    client.write_tls(&mut bytes).expect("memory takes bytes");
+    bytes
+}
+
+fn server_name(name: &str) -> ServerName<'static> {
+    ServerName::try_from(name.to_owned()).expect("a name or an address")
+}
+
+fn trusting(authority: &Authority) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.issuer.der().clone()).expect("an authority");
+    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// A handshake as the front saw it.

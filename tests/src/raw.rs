@@ -164,6 +164,13 @@ pub enum Reply {
     },
     /// These bytes at once, before anything came, and then nothing.
     AtOnce(Vec<u8>),
+    /// A greeting at once, then all that comes, and once the caller has ended its half, a farewell and FIN.
+    Echo {
+        /// What comes first.
+        greeting: Vec<u8>,
+        /// What comes last.
+        farewell: Vec<u8>,
+    },
     /// Nothing; what comes is read once the gate opens.
     SilentUntil(Gate),
     /// Nothing, but all is read.
@@ -261,23 +268,33 @@ async fn serve(mut stream: TcpStream, reply: Reply, shared: &Shared, index: usiz
     match &reply {
         Reply::SilentUntil(gate) => gate.pass().await,
         // A peer that is gone shows in the next read.
-        Reply::AtOnce(bytes) => drop(stream.write_all(bytes).await),
+        Reply::AtOnce(bytes) | Reply::Echo { greeting: bytes, .. } => drop(stream.write_all(bytes).await),
         _ => {}
     }
     let mut answered = 0;
     let mut buffer = vec![0; 16 * 1024];
     loop {
-        let so_far = match stream.read(&mut buffer).await {
-            Ok(0) => return Ended::Fin,
+        let (so_far, count) = match stream.read(&mut buffer).await {
+            Ok(0) => {
+                if let Reply::Echo { farewell, .. } = &reply {
+                    let _ = stream.write_all(farewell).await;
+                    let _ = stream.shutdown().await;
+                }
+                return Ended::Fin;
+            }
             Err(_) => return Ended::Reset,
             Ok(n) => {
                 let mut received = shared.received.lock().expect("no test panics while it holds this");
                 received[index].extend_from_slice(&buffer[..n]);
-                received[index].clone()
+                (received[index].clone(), n)
             }
         };
         shared.changed.send_modify(|n| *n += 1);
         let sent = match &reply {
+            Reply::Echo { .. } => {
+                let last = so_far[so_far.len() - count..].to_vec();
+                stream.write_all(&last).await
+            }
             Reply::EachHead(bytes) => {
                 let heads = so_far.windows(4).filter(|window| window == b"\r\n\r\n").count();
                 let due = bytes.repeat(heads.saturating_sub(answered));

@@ -24,11 +24,13 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 4] = [
+const RUN_ELSEWHERE: [(&str, &str); 6] = [
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("mirror.yaml", "mirror.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),
     ("tracing.yaml", "tracing.rs"),
+    ("tcp.yaml", "tcp.rs"),
+    ("tls-passthrough.yaml", "tls_route.rs"),
 ];
 
 fn folder() -> PathBuf {

@@ -1,7 +1,7 @@
 //! Makes the pages of `docs/reference/`, and holds the committed ones equal to what this code says.
 //!
 //! `UPDATE_REFERENCE=1 cargo test -p outrigger --bin outrigger reference` writes them. The pages on hosts, routing,
-//! precedence and retries are written by hand, and held true by tests of their own.
+//! connections, precedence and retries are written by hand, and held true by tests of their own.
 
 mod commands;
 mod errors;

@@ -20,6 +20,7 @@ macro_rules! pages {
 const PAGES: &[Page] = pages![
     "hosts",
     "routing",
+    "connections",
     "precedence",
     "retries",
     "errors",

@@ -33,21 +33,20 @@ pub(super) fn all(scope: &Scope<'_>) -> Vec<Arc<Destination>> {
 /// clusters rarely say it.
 fn infer_grpc(scope: &Scope<'_>, destinations: &mut [Destination]) {
     let mut called: HashSet<ServicePort> = HashSet::new();
-    let rules = destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten());
-    for rule in rules.filter(|rule| rule.id.kind == RouteKind::GRPCRoute) {
-        let mirrors = rule.backends.iter().flat_map(|backend| &backend.mirrors).chain(&rule.mirrors);
-        let backends = rule.backends.iter().map(|backend| &backend.target);
-        for target in backends.chain(mirrors.map(|mirror| &mirror.target)) {
-            if let BackendTarget::Service(port) = target {
-                called.insert(port.clone());
-            }
+    for rule in destinations.iter().flat_map(|of| &of.ports).flat_map(|port| port.routes.iter().flatten()) {
+        let targets = rule.backends.iter().filter_map(|backend| match &backend.target {
+            BackendTarget::Service(port) => Some(port.clone()),
+            BackendTarget::Invalid { .. } => None,
+        });
+        if rule.id.kind == RouteKind::GRPCRoute {
+            called.extend(targets);
         }
     }
     for ServicePort { service, port } in called {
         let declared = scope.services.get(&service).and_then(|entry| entry.port(port)?.protocol);
         let of = destinations.binary_search_by(|one| one.name.cmp(&service)).ok();
         let ports = of.map(|at| &mut destinations[at].ports).into_iter().flatten();
-        for found in ports.filter(|one| declared.is_none() && one.port == port) {
+        for found in ports.filter(|one| declared.is_none() && one.port == port && !one.protocol.is_opaque()) {
             found.protocol = AppProtocol::Grpc;
         }
     }
@@ -64,11 +63,15 @@ fn destination(
     let mut ports: Vec<DestinationPort> = entry
         .ports
         .iter()
-        .map(|port| DestinationPort {
-            port: port.number,
-            protocol: port.protocol.unwrap_or(AppProtocol::Http1),
-            settings: settings.clone(),
-            routes: rules.on_port(port),
+        .map(|port| {
+            let rules = rules.on_port(port);
+            DestinationPort {
+                port: port.number,
+                protocol: port.speaks(rules.kind),
+                settings: settings.clone(),
+                routes: rules.requests,
+                connections: rules.connections,
+            }
         })
         .collect();
     ports.sort_by_key(|port| port.port);

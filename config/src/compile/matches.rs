@@ -21,7 +21,8 @@ pub(super) fn route_match(scope: &Scope<'_>, written: &Match) -> RouteMatch {
 /// What a match asks of the path where nothing is written.
 pub(crate) fn everything(kind: RouteKind) -> PathMatch {
     match kind {
-        RouteKind::HTTPRoute => PathMatch::Prefix("/".into()),
+        // Routes of connections have no matches, and nobody asks for theirs.
+        RouteKind::HTTPRoute | RouteKind::TLSRoute | RouteKind::TCPRoute => PathMatch::Prefix("/".into()),
         RouteKind::GRPCRoute => PathMatch::Grpc(CallMatch { service: None, method: None }),
     }
 }

@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Scope, matches, mirrors, targets};
+use super::{Scope, connections, matches, mirrors, targets};
 use crate::{
     model::{
-        Backend, BackendTarget, HeaderModifier, ObjectName, PathMatch, RouteMatch, RouteRule, RuleId,
-        ServicePort,
+        Backend, BackendTarget, ConnectionRule, HeaderModifier, ObjectName, PathMatch, RouteKind, RouteMatch,
+        RouteRule, RuleId, ServicePort,
     },
     objects::Object,
     references::{self, Pointer, Resolved},
@@ -49,6 +49,17 @@ impl<'a> Attachments<'a> {
     }
 }
 
+/// What holds on one port of a Service.
+#[derive(Default)]
+pub(super) struct PortRules {
+    /// The kind of the routes that hold.
+    pub(super) kind: Option<RouteKind>,
+    /// Their rules, if they take requests.
+    pub(super) requests: Option<Vec<Arc<RouteRule>>>,
+    /// Their rules, if they take connections.
+    pub(super) connections: Option<Vec<Arc<ConnectionRule>>>,
+}
+
 /// The routes of one Service. A rule that holds on several ports is one value.
 pub(super) struct ServiceRules<'s, 'a> {
     scope: &'s Scope<'a>,
@@ -61,11 +72,12 @@ pub(super) struct ServiceRules<'s, 'a> {
 impl ServiceRules<'_, '_> {
     /// The rules of one port. Routes of the caller's namespace replace those of the Service's own; of several kinds of
     /// routes one holds.
-    pub(super) fn on_port(&mut self, port: &EntryPort<'_>) -> Option<Vec<Arc<RouteRule>>> {
+    pub(super) fn on_port(&mut self, port: &EntryPort<'_>) -> PortRules {
+        let kind_of = |index: usize| self.scope.objects.routes[index].body.kind;
         let here: Vec<usize> = self
             .attached
             .iter()
-            .filter(|(_, parent)| references::holds_on(parent, port))
+            .filter(|(index, parent)| references::holds_on(kind_of(*index), parent, port))
             .map(|(index, _)| *index)
             .collect();
         let from = |namespace: &Arc<str>| -> Vec<usize> {
@@ -77,10 +89,21 @@ impl ServiceRules<'_, '_> {
             chosen = from(&self.entry.name.namespace);
         }
         chosen.dedup();
-        let kind_of = |index: usize| self.scope.objects.routes[index].body.kind;
-        let kind = chosen.iter().map(|index| kind_of(*index)).min()?;
+        let Some(kind) = chosen.iter().map(|index| kind_of(*index)).min() else {
+            return PortRules::default();
+        };
         chosen.retain(|index| kind_of(*index) == kind);
-        Some(chosen.into_iter().flat_map(|index| self.rules(index)).collect())
+        let mut rules = PortRules { kind: Some(kind), ..PortRules::default() };
+        if kind.is_opaque() {
+            let made = chosen.into_iter().flat_map(|index| {
+                let route = &self.scope.objects.routes[index];
+                connections::rules(self.scope, self.entry.name, route, self.first_rank[index])
+            });
+            rules.connections = Some(made.collect());
+        } else {
+            rules.requests = Some(chosen.into_iter().flat_map(|index| self.rules(index)).collect());
+        }
+        rules
     }
 
     fn rules(&mut self, index: usize) -> Vec<Arc<RouteRule>> {
@@ -105,8 +128,7 @@ impl ServiceRules<'_, '_> {
 type Place<'a> = (&'a Object<Route>, Option<(usize, &'a Rule)>);
 
 fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, rank: u32) -> RouteRule {
-    let (index, body) = written.map_or((0, None), |(index, rule)| (index, Some(rule)));
-    let name = body.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
+    let body = written.map(|(_, rule)| rule);
     let origin = scope.origin(body.map_or(&route.span, |rule| &rule.span));
     let everything = || RouteMatch {
         path: matches::everything(route.body.kind),
@@ -132,11 +154,7 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
     };
     let backends = body.map_or(&[][..], |rule| &rule.backend_refs);
     RouteRule {
-        id: RuleId {
-            kind: route.body.kind,
-            route: route.name.clone(),
-            rule: name.unwrap_or_else(|| index.to_string().into()),
-        },
+        id: rule_id(route, written),
         rank,
         matches,
         request_headers: modifiers(filters, |filter| filter.request_header_modifier.as_ref()),
@@ -166,6 +184,17 @@ fn modifiers(
             remove: body.remove.iter().map(|name| name.value.0.clone()).collect(),
         })
         .collect()
+}
+
+/// The name of a rule: its own, or its index.
+pub(super) fn rule_id(route: &Object<Route>, written: Option<(usize, &Rule)>) -> RuleId {
+    let (index, body) = written.map_or((0, None), |(index, rule)| (index, Some(rule)));
+    let name = body.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
+    RuleId {
+        kind: route.body.kind,
+        route: route.name.clone(),
+        rule: name.unwrap_or_else(|| index.to_string().into()),
+    }
 }
 
 fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefix: &str) -> Backend {

@@ -9,7 +9,10 @@ use serde_json::{Map, Value};
 
 use crate::{
     duration::format_duration,
-    model::{DestinationPort, ObjectName, Origin, Resources, RouteKind, RouteRule, ServicePort},
+    model::{
+        BackendTarget, ConnectionRule, DestinationPort, ObjectName, Origin, Resources, RouteKind, RouteRule,
+        ServicePort,
+    },
 };
 
 /// Everything that is known of one Sidecar's policy.
@@ -27,6 +30,9 @@ pub(super) struct Fact {
     pub(super) origin: Option<Origin>,
     pub(super) values: BTreeMap<String, String>,
 }
+
+/// A backend: its weight, what it points at, and all that is known of it.
+type Share<'a> = (u32, &'a BackendTarget, serde_json::Result<Value>);
 
 /// Fields that hold places in files.
 const PLACES: [&str; 2] = ["origin", "origins"];
@@ -71,7 +77,11 @@ impl Facts {
     fn port(&mut self, service: &ObjectName, port: &DestinationPort, origin: &Origin) {
         let name = ServicePort { service: service.clone(), port: port.port };
         let subject = format!("service {name}");
-        self.add(subject.clone(), Some(origin), port, &["port", "routes"]);
+        self.add(subject.clone(), Some(origin), port, &["port", "routes", "connections"]);
+        if port.protocol.is_opaque() {
+            self.connections(&subject, &name, port);
+            return;
+        }
         let kind = port.routes.as_ref().map(|rules| rules.first().map(|rule| rule.id.kind));
         let unmatched = match kind {
             None => "its own endpoints",
@@ -85,21 +95,39 @@ impl Facts {
             let subject = format!("rule {} of {name}", rule.id);
             self.add(subject.clone(), Some(&rule.origin), *rule, &["id", "rank", "backends"]);
             self.set(&subject, "kind", rule.id.kind.word().to_owned());
-            self.backends(&subject, rule);
+            let backends =
+                rule.backends.iter().map(|one| (one.weight, &one.target, serde_json::to_value(one)));
+            self.backends(&subject, backends.collect());
         }
         self.orders.insert(subject, rules.iter().map(|rule| rule.id.to_string()).collect());
     }
 
+    /// The rules of a port that passes connections on whole.
+    fn connections(&mut self, subject: &str, name: &ServicePort, port: &DestinationPort) {
+        let unmatched = if port.connections.is_some() { "reset" } else { "its own endpoints" };
+        self.set(subject, "connections that no rule takes", unmatched.to_owned());
+        let mut rules: Vec<&ConnectionRule> = port.connections.iter().flatten().map(AsRef::as_ref).collect();
+        rules.sort_by_key(|rule| rule.rank);
+        for rule in &rules {
+            let subject = format!("rule {} of {name}", rule.id);
+            self.add(subject.clone(), Some(&rule.origin), *rule, &["id", "rank", "backends"]);
+            self.set(&subject, "kind", rule.id.kind.word().to_owned());
+            let backends =
+                rule.backends.iter().map(|one| (one.weight, &one.target, serde_json::to_value(one)));
+            self.backends(&subject, backends.collect());
+        }
+        self.orders.insert(subject.to_owned(), rules.iter().map(|rule| rule.id.to_string()).collect());
+    }
+
     /// Backends by what they point at, with their shares: the order in which they are written means nothing.
-    fn backends(&mut self, subject: &str, rule: &RouteRule) {
-        let total: u64 = rule.backends.iter().map(|backend| u64::from(backend.weight)).sum();
-        for backend in &rule.backends {
-            let target = serde_json::to_value(&backend.target).unwrap_or_default();
-            let target = match &backend.target {
-                crate::model::BackendTarget::Service(port) => port.to_string(),
-                _ => short(&target),
+    fn backends(&mut self, subject: &str, backends: Vec<Share<'_>>) {
+        let total: u64 = backends.iter().map(|(weight, ..)| u64::from(*weight)).sum();
+        for (weight, target, value) in backends {
+            let target = match target {
+                BackendTarget::Service(port) => port.to_string(),
+                invalid => short(&serde_json::to_value(invalid).unwrap_or_default()),
             };
-            let share = f64::from(backend.weight) * 100.0 / total.max(1) as f64;
+            let share = f64::from(weight) * 100.0 / total.max(1) as f64;
             let mut field = format!("backends.{target}");
             let taken = |field: &str| {
                 self.subjects
@@ -110,9 +138,8 @@ impl Facts {
             while taken(&field) {
                 field.push('\'');
             }
-            let value = serde_json::to_value(backend).unwrap_or_default();
             let mut values = BTreeMap::new();
-            flatten(&field, &without(value, &["weight", "target"]), &mut values);
+            flatten(&field, &without(value.unwrap_or_default(), &["weight", "target"]), &mut values);
             values.insert(format!("{field}.share"), format!("{}%", (share * 100.0).round() / 100.0));
             for (field, value) in values {
                 self.set(subject, &field, value);

@@ -187,3 +187,32 @@ fn another_kind_of_route_and_other_calls_are_told() {
 "
     );
 }
+
+#[test]
+fn a_port_that_becomes_one_of_tcp_and_its_shares_are_told() {
+    let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: canary, namespace: shop}\n\
+                 spec:\n  parentRefs: [{group: \"\", kind: Service, name: canary}]\n  \
+                 rules: [{backendRefs: [{name: canary, port: 80, weight: 4}, {name: reviews, port: 80}]}]\n";
+    let diff = |old: &str, new: &str| policy(old).diff(&policy(new), None).unwrap()[0].to_string();
+    let tcp = format!("{POLICY}{route}");
+    assert_eq!(
+        diff(POLICY, &tcp),
+        "Sidecar shop/web
+  + rule shop/canary/0 of shop/canary:80    (policy.yaml:33:11)
+      backends.shop/canary:80.share: 80%
+      backends.shop/reviews:80.share: 20%
+  ~ service shop/canary:80    (policy.yaml:13:18)
+      connections that no rule takes: unset -> reset
+      protocol: http1 -> tcp
+      requests that no rule matches: its own endpoints -> unset
+"
+    );
+    assert_eq!(
+        diff(&tcp, &tcp.replace("weight: 4", "weight: 1")),
+        "Sidecar shop/web
+  ~ rule shop/canary/0 of shop/canary:80    (policy.yaml:33:11)
+      backends.shop/canary:80.share: 80% -> 50%
+      backends.shop/reviews:80.share: 20% -> 50%
+"
+    );
+}

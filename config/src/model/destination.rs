@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{ObjectName, Origin, OutwardTls, RouteRule, TrafficSettings};
+use super::{ConnectionRule, ObjectName, Origin, OutwardTls, RouteRule, TrafficSettings};
 
 /// One port of one Service; shown as `namespace/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -53,9 +53,13 @@ pub struct DestinationPort {
     /// The rules of all routes attached to this port, all of one kind. `None`: no route is attached, requests go to this port's own
     /// endpoints. `Some`: a request that no rule matches is answered 404.
     pub routes: Option<Vec<Arc<RouteRule>>>,
+    /// The rules of the TCPRoutes or TLSRoutes attached to this port, by rank; only a port whose protocol is opaque has
+    /// any, and it has no `routes`. `None`: no such route is attached, connections go to this port's own endpoints.
+    /// `Some`: a connection that no rule takes is reset.
+    pub connections: Option<Vec<Arc<ConnectionRule>>>,
 }
 
-/// The protocol that an endpoint speaks. TCP and TLS are opaque.
+/// The protocol that an endpoint speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AppProtocol {
@@ -65,6 +69,28 @@ pub enum AppProtocol {
     Http2,
     /// gRPC, which is HTTP/2 with trailers.
     Grpc,
+    /// Bytes that are passed as they are.
+    Tcp,
+    /// TLS between the caller and the endpoint, passed as it is.
+    Tls,
+}
+
+impl AppProtocol {
+    /// Whether connections are passed on whole, and not request by request.
+    pub fn is_opaque(self) -> bool {
+        matches!(self, Self::Tcp | Self::Tls)
+    }
+
+    /// The protocol as people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http1 => "http1",
+            Self::Http2 => "http2",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
 }
 
 /// The endpoints behind one destination port.

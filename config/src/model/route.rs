@@ -12,15 +12,29 @@ pub enum RouteKind {
     GRPCRoute,
     /// gateway.networking.k8s.io/v1 HTTPRoute.
     HTTPRoute,
+    /// gateway.networking.k8s.io/v1 TLSRoute.
+    TLSRoute,
+    /// gateway.networking.k8s.io/v1 TCPRoute.
+    TCPRoute,
 }
 
 impl RouteKind {
+    /// Every kind, in the order of precedence.
+    pub const ALL: [Self; 4] = [Self::GRPCRoute, Self::HTTPRoute, Self::TLSRoute, Self::TCPRoute];
+
     /// The kind as policy files have it.
     pub fn word(self) -> &'static str {
         match self {
             Self::GRPCRoute => "GRPCRoute",
             Self::HTTPRoute => "HTTPRoute",
+            Self::TLSRoute => "TLSRoute",
+            Self::TCPRoute => "TCPRoute",
         }
+    }
+
+    /// Whether its rules take whole connections, and not requests.
+    pub fn is_opaque(self) -> bool {
+        matches!(self, Self::TLSRoute | Self::TCPRoute)
     }
 }
 

@@ -52,6 +52,8 @@ pub enum InboundProtocol {
     Http2,
     /// As `Http2`.
     Grpc,
+    /// Connections are passed to the app as they are.
+    Tcp,
 }
 
 /// A listener for the app's own calls.

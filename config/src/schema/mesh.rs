@@ -89,7 +89,8 @@ object! {
         header_timeout("headerTimeout"): Strict<Spanned<GepDuration>> = Limits::default().header_timeout,
         /// Open HTTP/2 streams of one caller's connection; further ones are refused, and may be sent again.
         max_concurrent_streams("maxConcurrentStreams"): Strict<Bounded<1, 100_000>> = Limits::default().max_concurrent_streams,
-        /// A caller's connection without an open request is closed after this. Not 0.
+        /// A caller's connection without an open request is closed after this; one that is passed on whole, after this long
+        /// without a byte, unless a `timeouts.streamIdle` is written for it. Not 0.
         connection_idle("connectionIdle"): Strict<Spanned<GepDuration>> = Limits::default().connection_idle,
         /// An idle HTTP/1 connection to an endpoint is kept this long at most; shorter where the endpoint says so
         /// (`Keep-Alive`), or was seen to close earlier.

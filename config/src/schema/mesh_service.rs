@@ -44,8 +44,8 @@ object! {
     pub(crate) struct MeshPort {
         /// The number that callers use. A request without a port means 80, or the only port there is.
         port("port"): Spanned<Port>,
-        /// What the endpoints speak, whatever the caller speaks. Unless set: gRPC where a GRPCRoute sends calls to the port,
-        /// else HTTP/1.1.
+        /// What the endpoints speak, whatever the caller speaks. Unless set: TCP where a TCPRoute is attached to the port, TLS
+        /// where a TLSRoute is, gRPC where a GRPCRoute sends calls to it, else HTTP/1.1.
         protocol("protocol"): Strict<Protocol>,
     }
 }
@@ -59,6 +59,9 @@ choice! {
         Http2 = "http2",
         /// gRPC, which is HTTP/2 with trailers.
         Grpc = "grpc",
+        /// Anything: connections are passed on as they are, to one endpoint each. With TLSRoutes attached, TLS that is
+        /// routed by its server name.
+        Tcp = "tcp",
     }
 }
 

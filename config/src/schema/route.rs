@@ -5,8 +5,10 @@
 
 use super::{
     BackendRef, Filter, GRPCRoute, HTTPRoute, Metadata, ParentRef, RouteRetry, RouteTimeouts,
+    ServerNamePattern, TCPRoute, TLSRoute,
     grpc_route::{GrpcMatch, GrpcRule},
     http_route::{HttpMatch, HttpRule},
+    tcp_route::{ConnectionBackendRef, ConnectionRuleBody},
 };
 use crate::{
     convert::{List, Spanned, Subdomain, Text},
@@ -26,7 +28,10 @@ pub(crate) struct Route {
 #[derive(Clone, Debug)]
 pub(crate) struct RouteSpec {
     pub(crate) parent_refs: List<ParentRef, 32>,
+    /// Of routes of requests, which have no use for them.
     pub(crate) hostnames: List<Spanned<Text>, 16>,
+    /// Of a TLSRoute.
+    pub(crate) server_names: List<Spanned<ServerNamePattern>, 1024>,
     pub(crate) rules: List<Rule, 16>,
 }
 
@@ -70,6 +75,7 @@ impl From<HTTPRoute> for Route {
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,
                 hostnames: spec.hostnames,
+                server_names: List::default(),
                 rules: spec.rules.map(Rule::from),
             },
         }
@@ -85,6 +91,39 @@ impl From<GRPCRoute> for Route {
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,
                 hostnames: spec.hostnames,
+                server_names: List::default(),
+                rules: spec.rules.map(Rule::from),
+            },
+        }
+    }
+}
+
+impl From<TCPRoute> for Route {
+    fn from(route: TCPRoute) -> Self {
+        let spec = route.spec;
+        Self {
+            kind: RouteKind::TCPRoute,
+            metadata: route.metadata,
+            spec: RouteSpec {
+                parent_refs: spec.parent_refs,
+                hostnames: List::default(),
+                server_names: List::default(),
+                rules: spec.rules.map(Rule::from),
+            },
+        }
+    }
+}
+
+impl From<TLSRoute> for Route {
+    fn from(route: TLSRoute) -> Self {
+        let spec = route.spec;
+        Self {
+            kind: RouteKind::TLSRoute,
+            metadata: route.metadata,
+            spec: RouteSpec {
+                parent_refs: spec.parent_refs,
+                hostnames: List::default(),
+                server_names: spec.hostnames,
                 rules: spec.rules.map(Rule::from),
             },
         }
@@ -110,5 +149,27 @@ impl From<GrpcRule> for Rule {
             timeouts: None,
             retry: None,
         }
+    }
+}
+
+impl From<ConnectionRuleBody> for Rule {
+    fn from(rule: ConnectionRuleBody) -> Self {
+        let ConnectionRuleBody { span, name, backend_refs } = rule;
+        Self {
+            span,
+            name,
+            matches: List::default(),
+            filters: List::default(),
+            backend_refs: backend_refs.map(BackendRef::from),
+            timeouts: None,
+            retry: None,
+        }
+    }
+}
+
+impl From<ConnectionBackendRef> for BackendRef {
+    fn from(backend: ConnectionBackendRef) -> Self {
+        let ConnectionBackendRef { span, group, kind, name, namespace, port, weight } = backend;
+        Self { span, group, kind, name, namespace, port, weight, filters: List::default() }
     }
 }

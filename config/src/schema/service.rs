@@ -8,7 +8,7 @@ use super::Metadata;
 use crate::{
     convert::{
         Any, Bounded, Cidr, Context, Flag, FromNode, Host, Ip, Label, List, Port, Problem, Spanned, Text,
-        TextMap, TextValue, choice, object, parsed,
+        TextMap, TextValue, choice, is_subdomain, object, parsed,
     },
     diagnostic::Code,
     yaml::{Node, ScalarKind},
@@ -80,14 +80,18 @@ choice! {
 object! {
     /// A port of a Service.
     pub(crate) struct ServicePortBody {
-        /// The name, by which EndpointSlices and routes refer to it.
+        /// The name, by which EndpointSlices and routes refer to it. It may say what the port speaks: see `appProtocol`.
         name("name"): Option<Spanned<Label>>,
         /// The number that callers use.
         port("port"): Spanned<Port>,
         /// The transport; UDP and SCTP ports are left alone.
         transport("protocol"): Option<Transport> = Transport::Tcp.word(),
-        /// What the endpoints speak. Unless set: gRPC where a GRPCRoute sends calls to the port, else HTTP/1.1.
-        app_protocol("appProtocol"): Option<WireProtocol>,
+        /// What the endpoints speak, by the words of Kubernetes and Istio: `http`, `kubernetes.io/ws`: HTTP/1.1;
+        /// `kubernetes.io/h2c`, `http2`, `h2c`, `grpc`, `grpc-web`: HTTP/2; `tls`, `https`, `kubernetes.io/wss`: TLS,
+        /// passed on as it is; every other word: TCP, passed on as it is. Unless set, a port whose `name` is one of
+        /// Istio's words, or begins with one and `-` (`tcp-db`, `grpc-api`), speaks that. Any other: TCP where a TCPRoute
+        /// is attached to it, TLS where a TLSRoute is, gRPC where a GRPCRoute sends calls to it, else HTTP/1.1.
+        app_protocol("appProtocol"): Option<Spanned<WireProtocol>>,
     }
     ignored {
         "nodePort": Bounded<0, 65535>,
@@ -114,23 +118,28 @@ choice! {
     }
 }
 
-choice! {
-    /// The application protocol of a port.
-    pub(crate) enum WireProtocol {
-        /// HTTP/1.1.
-        Http = "http",
-        /// HTTP/1.1.
-        Http1 = "http1",
-        /// HTTP/1.1 with WebSocket upgrades.
-        WebSocket = "kubernetes.io/ws",
-        /// HTTP/2 with prior knowledge.
-        H2c = "kubernetes.io/h2c",
-        /// HTTP/2 with prior knowledge.
-        Http2 = "http2",
-        /// gRPC.
-        Grpc = "grpc",
+/// The application protocol of a port: an IANA service name, or a name with a domain before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WireProtocol(pub(crate) Arc<str>);
+
+impl WireProtocol {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let name = text.rsplit_once('/').map_or(text, |(_, name)| name);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let domain = text.rsplit_once('/').is_none_or(|(domain, _)| is_subdomain(domain));
+        if domain && (1..=63).contains(&name.len()) && name.chars().all(plain) {
+            return Ok(Self(text.into()));
+        }
+        let help = "such as `http`, `kubernetes.io/h2c`, `grpc`, `tls` or `postgresql`";
+        Err(Problem::new(Code::Name, format!("`{text}` is not the name of a protocol"), help))
+    }
+
+    fn schema() -> Schema {
+        json_schema!({"title": "name of a protocol, such as `kubernetes.io/h2c`", "type": "string", "minLength": 1})
     }
 }
+
+parsed!(WireProtocol);
 
 object! {
     /// Session affinity of a Service.

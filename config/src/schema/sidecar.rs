@@ -46,7 +46,8 @@ object! {
         /// Where the app listens; not an address of this Sidecar (OR149). While nothing listens there, requests are
         /// answered 503 `connect_failed`.
         app("app"): Spanned<SocketAddress>,
-        /// What the app speaks. Callers may speak HTTP/1 or HTTP/2 in any case.
+        /// What the app speaks. Callers may speak HTTP/1 or HTTP/2 in any case, but for `tcp`; `auto` is `tcp` where the
+        /// Service's port is one of TCP or TLS.
         protocol("protocol"): Strict<InboundProtocolWord> = InboundProtocolWord::Auto.word(),
         /// The Service that this port serves. What of its policy binds at the callee (`timeouts.request`) then holds here,
         /// and it names the requests in metrics and logs.
@@ -65,6 +66,8 @@ choice! {
         Http2 = "http2",
         /// gRPC.
         Grpc = "grpc",
+        /// Anything: connections are passed to the app as they are.
+        Tcp = "tcp",
     }
 }
 

@@ -65,7 +65,7 @@ object! {
         connect("connect"): Setting<Spanned<GepDuration>> = Timeouts::default().connect,
         /// Without a byte either way, before or after the head of the answer. When it passes: 504
         /// `stream_idle_timeout`, or a reset if the answer has begun. The built-in value leaves gRPC streams and upgrades
-        /// alone; one that is written binds them too.
+        /// alone; one that is written binds them too, and connections that are passed on whole (TCP, TLS), which are reset.
         stream_idle("streamIdle"): Setting<Spanned<GepDuration>> = Timeouts::default().stream_idle,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// One port of a Service, as one namespace's routes serve it.
-type Arena<'a> = (ObjectName, u16, &'a Arc<str>);
+pub(super) type Arena<'a> = (ObjectName, u16, &'a Arc<str>);
 
 /// The route that holds, and where it says what it attaches to.
 type Holder<'a> = (&'a Object<Route>, Span);
@@ -46,17 +46,22 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     }
 }
 
-fn attached(routes: &[Object<Route>]) -> impl Iterator<Item = (&Object<Route>, &ParentRef)> {
+/// Every route with each of its parents.
+pub(super) fn attached(routes: &[Object<Route>]) -> impl Iterator<Item = (&Object<Route>, &ParentRef)> {
     routes.iter().flat_map(|route| route.body.spec.parent_refs.iter().map(move |parent| (route, parent)))
 }
 
-/// The ports that a parentRef means.
-fn arenas<'a>(services: &Services<'_>, route: &'a Object<Route>, parent: &ParentRef) -> Vec<Arena<'a>> {
+/// The ports on which a route holds by a parentRef, if no route of another kind does.
+pub(super) fn arenas<'a>(
+    services: &Services<'_>,
+    route: &'a Object<Route>,
+    parent: &ParentRef,
+) -> Vec<Arena<'a>> {
     let namespace = &route.name.namespace;
     let entry = references::parent_service(parent, namespace).and_then(|service| services.get(&service));
     let ports = entry.iter().flat_map(|entry| entry.ports.iter().map(move |port| (entry, port)));
     ports
-        .filter(|(_, port)| references::holds_on(parent, port))
+        .filter(|(_, port)| references::holds_on(route.body.kind, parent, port))
         .map(|(entry, port)| (entry.name.clone(), port.number, namespace))
         .collect()
 }
@@ -72,7 +77,8 @@ fn conflict(route: &Object<Route>, parent: &ParentRef, lost: &[(&Arena<'_>, &Hol
         ports.join(", "),
         holder.name
     );
-    let help = "a port has routes of one kind, GRPCRoute before HTTPRoute; give the `parentRefs` other ports";
+    let help = "a port has routes of one kind: GRPCRoutes before HTTPRoutes before TLSRoutes before TCPRoutes; give the \
+                `parentRefs` other ports";
     let fault = Fault::warning(Code::Contended, parent.name.span, message);
     Some(fault.related(*span, format!("the {other} is attached here")).help(help))
 }

@@ -14,7 +14,7 @@ use crate::{
 pub(super) fn check(checks: &mut Checks<'_>) {
     let objects = checks.objects;
     unique("Sidecar", &objects.sidecars, checks);
-    for kind in [RouteKind::HTTPRoute, RouteKind::GRPCRoute] {
+    for kind in RouteKind::ALL {
         unique(kind.word(), objects.routes_of(kind), checks);
     }
     unique("TrafficPolicy", &objects.policies, checks);

@@ -4,7 +4,7 @@ use super::{Checks, calls, mirrors, path, regex, repeats, targets, timeouts};
 use crate::{
     convert::{HeaderName, Spanned, Text},
     diagnostic::{Code, Fault},
-    model::RouteKind,
+    model::{AppProtocol, RouteKind},
     objects::Object,
     references::{self, Pointer, Resolved},
     schema::{
@@ -17,7 +17,8 @@ use crate::{
 pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>) {
     rule.matches.iter().for_each(|one| conditions(one, checks));
     filters(&rule.filters, checks);
-    let lost = format!("this share of the requests {}", refused(route.body.kind));
+    let (what, fate) = unserved(route.body.kind);
+    let lost = format!("this share of the {what}s {fate}");
     for backend in rule.backend_refs.iter() {
         filters(&backend.filters, checks);
         resolve(backend, route, &lost, checks);
@@ -180,23 +181,26 @@ fn weights(kind: RouteKind, rule: &Rule, checks: &mut Checks<'_>) {
         if redirects || !rule.filters.complete {
             return;
         }
-        let message = format!("the rule has no backendRefs: every request that it matches {}", refused(kind));
+        let (what, fate) = unserved(kind);
+        let message = format!("the rule has no backendRefs: every {what} that it matches {fate}");
         let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
         return checks.push(Fault::warning(Code::UnresolvedBackend, place, message));
     };
     let zero = |backend: &&BackendRef| backend.weight.as_ref().is_some_and(|weight| weight.value.0 == 0);
     if backends.iter().filter(zero).count() == backends.len() {
-        let message = format!("no backend has a weight above 0: every request {}", refused(kind));
+        let (what, fate) = unserved(kind);
+        let message = format!("no backend has a weight above 0: every {what} {fate}");
         let place = first.weight.as_ref().map_or(first.span, |weight| weight.span);
         checks.push(Fault::error(Code::Weights, place, message).help("give at least one backend a weight"));
     }
 }
 
-/// What becomes of requests without a backend.
-fn refused(kind: RouteKind) -> &'static str {
+/// What a rule takes, and what becomes of it without a backend.
+fn unserved(kind: RouteKind) -> (&'static str, &'static str) {
     match kind {
-        RouteKind::HTTPRoute => "is answered 500",
-        RouteKind::GRPCRoute => "is answered UNAVAILABLE (14)",
+        RouteKind::HTTPRoute => ("request", "is answered 500"),
+        RouteKind::GRPCRoute => ("request", "is answered UNAVAILABLE (14)"),
+        RouteKind::TLSRoute | RouteKind::TCPRoute => ("connection", "is reset"),
     }
 }
 
@@ -231,10 +235,15 @@ pub(super) fn resolve<'w>(
         Some(entry) if !entry.complete => {}
         Some(entry) => {
             let place = backend.port.map_or(backend.name.span, |port| port.span);
-            let known = backend.port.is_some_and(|port| entry.port(port.value.port()).is_some());
-            let help = match known {
-                true => "say of the port that it speaks gRPC, or nothing: then the route says it".to_owned(),
-                false => format!("its ports: {}", entry.ports_in_words()),
+            let known = backend.port.and_then(|port| entry.port(port.value.port()));
+            let help = match known.map(|port| port.protocol) {
+                Some(Some(AppProtocol::Tls)) => {
+                    "name a port of HTTP, or attach a TLSRoute instead".to_owned()
+                }
+                Some(_) => {
+                    "say of the port that it speaks gRPC, or nothing: then the route says it".to_owned()
+                }
+                None => format!("its ports: {}", entry.ports_in_words()),
             };
             let fault = fault(place).related(entry.span, format!("`{service}` stands here"));
             checks.push(fault.help(help));

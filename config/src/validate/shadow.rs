@@ -31,7 +31,7 @@ type Arena = (ObjectName, Option<u16>, std::sync::Arc<str>);
 pub(super) fn check(checks: &mut Checks<'_>) {
     let objects = checks.objects;
     let mut first: HashMap<(Arena, Conditions), (Span, String)> = HashMap::new();
-    for route in &objects.routes {
+    for route in objects.routes.iter().filter(|route| !route.body.kind.is_opaque()) {
         let arenas = arenas(route);
         for (index, rule) in route.body.spec.rules.iter().enumerate() {
             let shown = rule.name.as_ref().map_or_else(|| index.to_string(), |name| name.value.0.to_string());

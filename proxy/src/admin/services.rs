@@ -39,7 +39,7 @@ pub struct EndpointView {
     pub address: SocketAddr,
     /// Its share of the traffic, relative to the others'.
     pub weight: u32,
-    /// Requests that it is working on for this proxy.
+    /// Requests that it is working on for this proxy, and connections that are passed on to it whole.
     pub requests_open: u64,
 }
 
@@ -56,11 +56,7 @@ fn table(services: &[ServiceView]) -> String {
     let mut rows = vec![["SERVICE", "PORT", "PROTOCOL", "ENDPOINT", "WEIGHT", "OPEN"].map(str::to_owned)];
     for service in services {
         for port in &service.ports {
-            let protocol = match port.protocol {
-                AppProtocol::Http1 => "http1",
-                AppProtocol::Http2 => "http2",
-                AppProtocol::Grpc => "grpc",
-            };
+            let protocol = port.protocol.word();
             let row = |endpoint: [String; 3]| {
                 let [address, weight, open] = endpoint;
                 [service.name.clone(), port.port.to_string(), protocol.to_owned(), address, weight, open]

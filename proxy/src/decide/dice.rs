@@ -51,6 +51,19 @@ impl Dice {
     pub fn below(&mut self, bound: u64) -> u64 {
         ((u128::from(self.roll()) * u128::from(bound)) >> 64) as u64
     }
+
+    /// The index of one of `weights`, each as often as its share of their sum, `total`; `None` where that is 0.
+    pub fn share(&mut self, mut weights: impl Iterator<Item = u32>, total: u64) -> Option<usize> {
+        if total == 0 {
+            return None;
+        }
+        let mut point = self.below(total);
+        weights.position(|weight| {
+            let hit = point < u64::from(weight);
+            point = point.saturating_sub(u64::from(weight));
+            hit
+        })
+    }
 }
 
 fn mix(mut z: u64) -> u64 {

@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use http::HeaderName;
 use outrigger_config::model::ServicePort;
 
-use crate::runtime::snapshot::{Mirror, Rule, Service};
+use crate::runtime::{
+    opaque::ConnectionRule,
+    snapshot::{Mirror, Rule, Service},
+};
 
 /// Listens to a decision. Every method does nothing unless it is written.
 pub trait Recorder {
@@ -26,6 +29,19 @@ pub trait Recorder {
     /// reported too.
     fn candidate(&mut self, rule: &Rule, match_index: usize, miss: Option<NotMatched<'_>>) {
         let _ = (rule, match_index, miss);
+    }
+
+    /// The caller's ClientHello names no server, and nothing else says which Service it means.
+    fn unnamed(&mut self) {}
+
+    /// One rule for connections, and whether it takes this one. The first that does is the rule that is taken.
+    fn connection_candidate(&mut self, rule: &ConnectionRule, takes: bool) {
+        let _ = (rule, takes);
+    }
+
+    /// The rule that takes the connection, and the index of the backend chosen out of `rule.backends`.
+    fn connection_rule(&mut self, rule: &ConnectionRule, backend: Option<usize>) {
+        let _ = (rule, backend);
     }
 
     /// The rule that is taken, and the index of the backend chosen out of `rule.backends`; their weights are the shares.

@@ -31,7 +31,7 @@ pub(super) fn sent(
         deadline::tell(&mut head.headers, left);
     }
     let version = match protocol {
-        AppProtocol::Http1 => {
+        AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls => {
             target::for_http1(&mut head, checked.framing);
             "HTTP/1.1"
         }

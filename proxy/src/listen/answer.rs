@@ -140,6 +140,8 @@ pub(crate) fn describe(failure: Failure) -> &'static str {
         Failure::StreamIdle => "no byte moved within the idle timeout",
         Failure::Overloaded => "a limit is reached",
         Failure::Loop => "the request would come back to this proxy",
+        Failure::NoClientHello => "the first bytes are no TLS ClientHello",
+        Failure::Drained => "this proxy has ended",
         Failure::DownstreamGone => "the caller went away",
         Failure::Internal => "an error inside the proxy",
     }

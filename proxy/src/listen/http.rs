@@ -20,6 +20,7 @@ use super::{
     detect::{Detector, Verdict},
     guard::{Panicked, guard},
     header_watch::{HeaderWatch, Protocol},
+    tcp,
 };
 use crate::{
     body::AnswerBody,
@@ -27,7 +28,7 @@ use crate::{
     error::Failure,
     inbound, outbound,
     request::forwarded::PeerAddress,
-    telemetry::metrics::ParseError,
+    telemetry::{metrics::ParseError, record::Arrival},
     upstream::io::{Link, MeteredIo},
     worker::Worker,
 };
@@ -48,12 +49,24 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let metrics = listener.metrics.clone();
     metrics.connection_opened(worker.id);
     let (mut io, link) = MeteredIo::new(stream);
-    let detected = tokio::select! {
+    let until = now + limits.header_timeout;
+    let mut detected = tokio::select! {
         biased;
-        detected = detect(&mut io, &worker, now + limits.header_timeout) => detected,
+        detected = detect(&mut io, &worker, until) => detected,
         // Nothing is open yet that could be finished.
         () = closing(&worker, &listener) => Err(io::ErrorKind::UnexpectedEof.into()),
     };
+    if let Ok((Verdict::Tls, read)) = &mut detected
+        && listener.side == Side::Outbound
+    {
+        let arrival = Arrival { listener: listener.clone(), peer, accepted: now };
+        let incoming = tcp::Incoming { io, link: link.clone(), arrival, read: std::mem::take(read) };
+        let Some(nobodys) = Box::pin(tcp::serve_hello(&worker, incoming, until, worker.dice())).await else {
+            drop(seat);
+            return metrics.connection_closed(worker.id);
+        };
+        (io, *read) = (nobodys.io, nobodys.read);
+    }
     let spoke = detected.as_ref().ok().map(|(verdict, _)| *verdict);
     let protocol = match spoke {
         Some(Verdict::Http2) => Protocol::Http2,

@@ -29,7 +29,10 @@ use crate::{
         metrics::{AttemptOutcome, RetryDenied, RetryReason, TlsFault},
         trace::Trace,
     },
-    upstream::attempt::{self, AttemptError, Class, Handover, Plan},
+    upstream::{
+        attempt::{self, AttemptError, Class, Handover, Plan},
+        connect,
+    },
     worker::Worker,
 };
 
@@ -345,9 +348,7 @@ pub(super) fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) 
     match (error.class, error.failure) {
         (_, Failure::RequestTimeout) => AttemptOutcome::RequestTimeout,
         (_, Failure::StreamIdle) => AttemptOutcome::StreamIdle,
-        (Class::Connect, Failure::ConnectTimeout) => AttemptOutcome::ConnectTimeout,
-        (Class::Connect, Failure::TlsFailed | Failure::AlpnMismatch) => AttemptOutcome::TlsFailed,
-        (Class::Connect, _) => AttemptOutcome::ConnectFailed,
+        (Class::Connect, failure) => connect::outcome(failure),
         (Class::Unsent | Class::Refused, _) => AttemptOutcome::Refused,
         (Class::Reset, _) => AttemptOutcome::Reset,
         (Class::Timeout, _) => AttemptOutcome::AttemptTimeout,

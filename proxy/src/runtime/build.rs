@@ -5,12 +5,13 @@
 //! below a second.
 
 mod index;
+mod opaque;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
-    self, BackendTarget, Destination, DestinationPort, InboundListener, PathMatch, Resources, RouteRule,
-    ServicePort, TrafficSettings,
+    self, BackendTarget, Destination, DestinationPort, InboundListener, InboundProtocol, PathMatch,
+    Resources, RouteRule, ServicePort, TrafficSettings,
 };
 
 use super::{
@@ -102,6 +103,7 @@ pub(crate) fn build_to_serve(
         path_policy: tells_paths(&resources.destinations),
         tracing: resources.mesh.tracing.as_ref().map(Tracing::new),
         egress_rule: builder.egress_rule(&resources.mesh.defaults),
+        egress_connections: builder.egress_connections(&resources.mesh.defaults),
         hosts: foldhash::HashMap::default(),
         cluster_ips: foldhash::HashMap::default(),
         endpoint_addresses: foldhash::HashMap::default(),
@@ -176,6 +178,7 @@ impl Builder<'_> {
         };
         service.ports.iter().all(|port| {
             same(&port.backend)
+                && opaque::backends(port).all(same)
                 && port.routes.iter().flat_map(RouteTable::rules).flat_map(|rule| rule.points_at()).all(same)
         })
     }
@@ -198,7 +201,8 @@ impl Builder<'_> {
                 Some(RouteTable::build(compiled, &mut self.regexes)?)
             }
         };
-        Ok(Arc::new(Port { name, backend, routes, default_rule }))
+        let opaque = from.protocol.is_opaque().then(|| self.opaque(&backend, from));
+        Ok(Arc::new(Port { name, backend, routes, default_rule, opaque }))
     }
 
     fn rule(&self, port: &ServicePort, from: &RouteRule, default: &Rule) -> Result<Arc<Rule>, BuildError> {
@@ -276,7 +280,9 @@ impl Builder<'_> {
             endpoints: self.carry.app(from.app),
         });
         let rule = self.default_rule(Side::Inbound, &backend, None);
-        Arc::new(Inbound { key, rule, source: from.clone() })
+        let is_opaque = from.protocol == InboundProtocol::Tcp;
+        let opaque = is_opaque.then(|| Arc::new(self.default_connections(Side::Inbound, &backend)));
+        Arc::new(Inbound { key, rule, opaque, source: from.clone() })
     }
 
     fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Arc<Rule> {
@@ -285,7 +291,14 @@ impl Builder<'_> {
         {
             return previous.egress_rule.clone();
         }
-        let backend = Arc::new(Backend {
+        // What is counted into a budget stays while the budget itself is the same.
+        let budget = self.previous.map(|previous| &previous.egress_rule.budget);
+        let kept = budget.filter(|budget| *budget.config() == settings.retry.budget);
+        self.default_rule(Side::Outbound, &self.egress_backend(settings), kept.cloned())
+    }
+
+    fn egress_backend(&self, settings: &Arc<TrafficSettings>) -> Arc<Backend> {
+        Arc::new(Backend {
             service: None,
             label: "egress".into(),
             protocol: UpstreamProtocol::AsCaller,
@@ -293,11 +306,7 @@ impl Builder<'_> {
             settings: settings.clone(),
             endpoints: Arc::default(),
             metrics: self.metrics.backend("egress"),
-        });
-        // What is counted into a budget stays while the budget itself is the same.
-        let budget = self.previous.map(|previous| &previous.egress_rule.budget);
-        let kept = budget.filter(|budget| *budget.config() == settings.retry.budget);
-        self.default_rule(Side::Outbound, &backend, kept.cloned())
+        })
     }
 
     /// A rule without route: everything to one backend, with the backend's own settings.

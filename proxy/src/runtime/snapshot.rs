@@ -12,6 +12,7 @@ use outrigger_config::model::{
     TrafficSettings,
 };
 
+use super::opaque::{ConnectionRule, Opaque};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
@@ -57,6 +58,8 @@ pub struct Snapshot {
     pub(crate) tracing: Option<Tracing>,
     /// Counts and settings of requests that mean no Service.
     pub egress_rule: Arc<Rule>,
+    /// The same for connections that are passed on whole.
+    pub egress_connections: Arc<ConnectionRule>,
     pub(super) hosts: foldhash::HashMap<Arc<str>, Host>,
     pub(super) cluster_ips: foldhash::HashMap<SocketAddr, Arc<Port>>,
     pub(super) endpoint_addresses: foldhash::HashMap<SocketAddr, Arc<Port>>,
@@ -151,6 +154,15 @@ pub struct Port {
     pub routes: Option<RouteTable>,
     /// Sends to the port's own endpoints with the Service's settings. Requests that no route matches are counted here.
     pub default_rule: Arc<Rule>,
+    /// What becomes of connections, where they are passed on whole; then there are no `routes`.
+    pub opaque: Option<Opaque>,
+}
+
+impl Port {
+    /// Whether its endpoints speak TLS with the callers themselves.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.opaque.as_ref().is_some_and(|opaque| opaque.default_rule.tls)
+    }
 }
 
 /// Endpoints, and how to talk to them: what a backendRef points at.
@@ -198,6 +210,8 @@ impl From<AppProtocol> for UpstreamProtocol {
         match protocol {
             AppProtocol::Http1 => Self::Http1,
             AppProtocol::Http2 | AppProtocol::Grpc => Self::Http2,
+            // Requests reach a port of TCP by its name; one of TLS takes none.
+            AppProtocol::Tcp | AppProtocol::Tls => Self::AsCaller,
         }
     }
 }
@@ -205,7 +219,7 @@ impl From<AppProtocol> for UpstreamProtocol {
 impl From<InboundProtocol> for UpstreamProtocol {
     fn from(protocol: InboundProtocol) -> Self {
         match protocol {
-            InboundProtocol::Auto => Self::AsCaller,
+            InboundProtocol::Auto | InboundProtocol::Tcp => Self::AsCaller,
             InboundProtocol::Http1 => Self::Http1,
             InboundProtocol::Http2 | InboundProtocol::Grpc => Self::Http2,
         }
@@ -326,6 +340,8 @@ pub struct Inbound {
     pub key: ListenerKey,
     /// Where the app listens, what it speaks, and the settings that a callee enforces.
     pub rule: Arc<Rule>,
+    /// What becomes of connections, where they are passed to the app whole.
+    pub opaque: Option<Arc<ConnectionRule>>,
     /// What it was built from.
     pub source: model::InboundListener,
 }

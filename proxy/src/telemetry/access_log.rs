@@ -3,8 +3,10 @@
 //! A worker writes lines into a buffer of its own; full buffers go through a bounded channel to one thread that writes
 //! them out. A slow reader of standard output costs lines, which are counted, and never time: no worker ever waits.
 
+mod connection;
 mod line;
 
+pub use connection::{CONNECTION_FIELDS, ConnectionEntry};
 pub use line::{Entry, FIELDS};
 
 use std::{
@@ -114,13 +116,22 @@ pub struct WorkerLog {
 impl WorkerLog {
     /// Logs a request that has ended. Never waits.
     pub fn log(&self, entry: &Entry<'_>) {
+        self.write(|out| entry.write(out));
+    }
+
+    /// Logs a connection that has ended. Never waits.
+    pub fn log_connection(&self, entry: &ConnectionEntry<'_>) {
+        self.write(|out| entry.write(out));
+    }
+
+    fn write(&self, line: impl FnOnce(&mut Vec<u8>)) {
         let mut buffer = self.buffer.borrow_mut();
         if buffer.text.is_empty() {
             // One line may be longer than a buffer; most are 400 bytes.
             buffer.text.reserve(BUFFER_BYTES + 1024);
             self.waiting.notify_one();
         }
-        entry.write(&mut buffer.text);
+        line(&mut buffer.text);
         buffer.count += 1;
         if buffer.text.len() >= BUFFER_BYTES {
             self.send(&mut buffer);

@@ -6,6 +6,7 @@
 
 mod backend;
 mod collect;
+mod connection;
 mod listener;
 mod mirror;
 mod process;
@@ -13,6 +14,7 @@ mod route;
 mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
+pub use connection::{ConnectionMetrics, Direction};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use route::RouteMetrics;
@@ -69,7 +71,7 @@ macro_rules! families {
 families! {
     REQUESTS: Counter "outrigger_requests_total" ["side", "service", "route", "code", "flag"],
         "Requests that have ended, by the status that the caller got and the access-log flag.",
-        "2 x routes x (53 codes x 13 flags, of which a handful occur)";
+        "2 x routes x (53 codes x 14 flags, of which a handful occur)";
     REQUEST_DURATION: Histogram "outrigger_request_duration_seconds" ["side", "service", "route"],
         "From the complete request head to the last byte of the answer.", "2 x routes x 20";
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
@@ -100,6 +102,15 @@ families! {
         "Open accepted connections.", "listeners";
     DOWNSTREAM_CONNECTIONS_REFUSED: Counter "outrigger_downstream_connections_refused_total" ["side", "listener"],
         "Connections closed at once because the limit was reached.", "listeners";
+    TCP_CONNECTIONS: Counter "outrigger_tcp_connections_total" ["side", "service", "route", "flag"],
+        "Connections passed on whole that have ended, by the access-log flag.",
+        "2 x routes x 14 flags, of which a handful occur";
+    TCP_CONNECTIONS_OPEN: Gauge "outrigger_tcp_connections_open" ["side", "service", "route"],
+        "Connections passed on whole that have begun and not ended.", "2 x routes";
+    TCP_CONNECTION_DURATION: Histogram "outrigger_tcp_connection_duration_seconds" ["side", "service", "route"],
+        "From the accepted connection to its end.", "2 x routes x 20";
+    TCP_BYTES: Counter "outrigger_tcp_bytes_total" ["side", "service", "route", "direction"],
+        "Bytes of connections passed on whole, in from the caller and out to it.", "2 x routes x 2";
     PARSE_ERRORS: Counter "outrigger_downstream_parse_errors_total" ["reason"],
         "Connections that ended because their bytes could not be read as HTTP.", "7";
     INFORMATIONAL_DROPPED: Counter "outrigger_informational_dropped_total" [],
@@ -176,6 +187,7 @@ type RouteKey = (Side, Box<str>, Box<str>);
 struct Counters {
     workers: usize,
     routes: Mutex<Handles<RouteKey, RouteMetrics>>,
+    connections: Mutex<Handles<RouteKey, ConnectionMetrics>>,
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
@@ -204,6 +216,7 @@ impl Metrics {
         let counters = Arc::new(Counters {
             workers,
             routes: Mutex::new(Handles::new()),
+            connections: Mutex::new(Handles::new()),
             backends: Mutex::new(Handles::new()),
             mirrors: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
@@ -230,6 +243,15 @@ impl Metrics {
         let mut handles = self.counters.routes.lock();
         handles.find_or_create((side, service.into(), route.into()), |(side, service, route)| {
             RouteMetrics::new(workers, *side, service.clone(), route.clone())
+        })
+    }
+
+    /// The handle of one rule for connections, as seen on one side; labels as for [`Metrics::route`].
+    pub fn connections(&self, side: Side, service: &str, route: &str) -> Arc<ConnectionMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.connections.lock();
+        handles.find_or_create((side, service.into(), route.into()), |(side, service, route)| {
+            ConnectionMetrics::new(workers, *side, service.clone(), route.clone())
         })
     }
 

@@ -1,8 +1,12 @@
 //! What one request came to: counted and logged once, when its answer has ended or its caller is gone.
 //!
 //! A record is made with the request and rides on the answer's body. Its `Drop` writes it: a caller that goes away ends
-//! a request by dropping it, and no other code runs then. This is the one `Drop` in the product that does more than
-//! release.
+//! a request by dropping it, and no other code runs then. This and that of `connection.rs` are the only `Drop`s in the
+//! product that do more than release.
+
+mod connection;
+
+pub(crate) use connection::{Arrival, ConnectionRecord};
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 

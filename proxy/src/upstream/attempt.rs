@@ -67,7 +67,10 @@ pub(crate) async fn open(
     plan: Plan<'_>,
 ) -> Result<Opened, AttemptError> {
     match plan.protocol {
-        AppProtocol::Http1 => http1::checkout(worker, pool, plan).await.map(Opened::Http1),
+        // A port that is passed on whole is called by requests too, in the caller's version: that was settled before.
+        AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls => {
+            http1::checkout(worker, pool, plan).await.map(Opened::Http1)
+        }
         AppProtocol::Http2 | AppProtocol::Grpc => {
             http2::checkout(worker, pool, plan).await.map(Opened::Http2)
         }

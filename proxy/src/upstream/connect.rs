@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::Failure,
-    telemetry::metrics::{BackendMetrics, TlsFault},
+    telemetry::metrics::{AttemptOutcome, BackendMetrics, TlsFault},
     worker::Worker,
 };
 
@@ -52,6 +52,15 @@ enum Unconnected {
     Timeout,
     Tcp,
     Tls(TlsFault),
+}
+
+/// As what a failure to connect is counted.
+pub(crate) fn outcome(failure: Failure) -> AttemptOutcome {
+    match failure {
+        Failure::ConnectTimeout => AttemptOutcome::ConnectTimeout,
+        Failure::TlsFailed | Failure::AlpnMismatch => AttemptOutcome::TlsFailed,
+        _ => AttemptOutcome::ConnectFailed,
+    }
 }
 
 /// Connects to `addr`; every failure is work that provably never started.

@@ -86,24 +86,27 @@ impl Outward {
         self.id
     }
 
-    /// Speaks TLS on a connected socket. The peer must choose the protocol that the connection is for.
+    /// Speaks TLS on a connected socket. The peer must choose the protocol that the connection is for; what is passed on
+    /// whole has none.
     pub(crate) async fn handshake(
         &self,
         io: MeteredIo,
         protocol: AppProtocol,
     ) -> Result<TlsStream<MeteredIo>, TlsFault> {
         let ready = self.ready.as_ref().ok_or(TlsFault::Unread)?;
-        let wanted: &[u8] = match protocol {
-            AppProtocol::Http1 => b"http/1.1",
-            AppProtocol::Http2 | AppProtocol::Grpc => b"h2",
+        let wanted: Option<&[u8]> = match protocol {
+            AppProtocol::Http1 => Some(b"http/1.1"),
+            AppProtocol::Http2 | AppProtocol::Grpc => Some(b"h2"),
+            AppProtocol::Tcp | AppProtocol::Tls => None,
         };
         let connector = TlsConnector::from(ready.config.clone());
-        let connected = connector.with_alpn(vec![wanted.to_vec()]).connect(ready.name.clone(), io).await;
+        let offered = wanted.iter().map(|wanted| wanted.to_vec()).collect();
+        let connected = connector.with_alpn(offered).connect(ready.name.clone(), io).await;
         let stream = connected.map_err(|error| TlsFault::of(&error))?;
         match (stream.get_ref().1.alpn_protocol(), protocol) {
-            (Some(chosen), _) if chosen == wanted => Ok(stream),
-            // What servers without ALPN speak.
+            // HTTP/1.1 is what servers without ALPN speak.
             (None, AppProtocol::Http1) => Ok(stream),
+            (chosen, _) if chosen == wanted => Ok(stream),
             _ => Err(TlsFault::Alpn),
         }
     }

@@ -19,6 +19,7 @@ pub(super) fn page() -> String {
         "\n| page | tells |\n|---|---|\n\
          | [hosts](hosts.md) | which Service a request means |\n\
          | [routing](routing.md) | which rule takes a request, and which backend |\n\
+         | [connections](connections.md) | what a port speaks, and what becomes of TCP and TLS |\n\
          | [precedence](precedence.md) | which value holds where several policies have one |\n\
          | [retries](retries.md) | what is repeated, and what never is |\n\
          | [errors](errors.md) | answers that the proxy makes itself: 404, 500, 503 and the others |\n\

@@ -19,11 +19,15 @@ pub(super) fn page() -> String {
 
 pub(super) fn access_log() -> String {
     let mut page = "# Access log\n\n`Mesh.spec.telemetry.accessLog: {format: json}` writes one JSON object a line to standard output for each request, \
-        when it has ended. A line is never torn, and dropped rather than waited for where standard output is too slow \
+        and for each connection that is [passed on whole](connections.md), when it has ended. A line is never torn, and dropped rather than waited for where standard output is too slow \
         (`outrigger_access_log_dropped_total`). Fields without a value are left out.\n\n\
         | field | meaning |\n|---|---|\n"
         .to_owned();
     for (field, meaning) in access_log::FIELDS {
+        page.push_str(&format!("| `{field}` | {meaning} |\n"));
+    }
+    page.push_str("\n## Connections\n\nA line of a connection that is passed on whole has no method and no status.\n\n| field | meaning |\n|---|---|\n");
+    for (field, meaning) in access_log::CONNECTION_FIELDS {
         page.push_str(&format!("| `{field}` | {meaning} |\n"));
     }
     page

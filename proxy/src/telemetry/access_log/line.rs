@@ -150,7 +150,7 @@ fn push_key(out: &mut Vec<u8>, key: &str) {
 }
 
 /// A value of ours, that needs no escape.
-fn push_word(out: &mut Vec<u8>, key: &str, word: &str) {
+pub(super) fn push_word(out: &mut Vec<u8>, key: &str, word: &str) {
     push_key(out, key);
     out.push(b'"');
     out.extend_from_slice(word.as_bytes());
@@ -158,7 +158,7 @@ fn push_word(out: &mut Vec<u8>, key: &str, word: &str) {
 }
 
 /// A value that somebody else chose.
-fn push_text(out: &mut Vec<u8>, key: &str, text: &[u8]) {
+pub(super) fn push_text(out: &mut Vec<u8>, key: &str, text: &[u8]) {
     push_key(out, key);
     out.push(b'"');
     let plain = |byte: &u8| matches!(byte, 0x20..=0x7e) && !matches!(byte, b'"' | b'\\');
@@ -194,7 +194,7 @@ fn push_escaped(out: &mut Vec<u8>, text: &[u8]) {
     }
 }
 
-fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
+pub(super) fn push_number(out: &mut Vec<u8>, key: &str, number: u64) {
     push_key(out, key);
     push_digits(out, number);
 }
@@ -214,7 +214,7 @@ fn push_digits(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Milliseconds with three decimals.
-fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
+pub(super) fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration) {
     push_key(out, key);
     let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     push_digits(out, micros / 1000);
@@ -231,7 +231,7 @@ fn push_dice(out: &mut Vec<u8>, dice: u64) {
     out.push(b'"');
 }
 
-fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {
+pub(super) fn push_address(out: &mut Vec<u8>, key: &str, address: Option<SocketAddr>) {
     let Some(address) = address else { return };
     push_key(out, key);
     out.push(b'"');

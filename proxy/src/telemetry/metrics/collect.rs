@@ -10,8 +10,8 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, FAMILIES, Family, Kind, MirrorOutcome, ParseError,
-    RetryDenied, RetryReason, TlsFault, process::Process,
+    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, Family, Kind, MirrorOutcome,
+    ParseError, RetryDenied, RetryReason, TlsFault, process::Process,
 };
 
 /// The collector that is registered with Prometheus' registry.
@@ -40,6 +40,7 @@ impl Collector for Scrape {
     fn collect(&self) -> Vec<MetricFamily> {
         let mut families = Families::default();
         families.routes(&self.counters);
+        families.connections(&self.counters);
         families.backends(&self.counters);
         families.mirrors(&self.counters);
         families.listeners(&self.counters);
@@ -118,6 +119,24 @@ impl Families {
             self.push_histogram(super::REQUEST_DURATION, &labels, &route.duration());
             if let Some(open) = route.open() {
                 self.push(super::REQUESTS_OPEN, &labels, open as f64);
+            }
+        }
+    }
+
+    fn connections(&mut self, counters: &Counters) {
+        let rules = counters.connections.lock().alive();
+        for rule in rules {
+            let labels = [rule.side.as_str(), &rule.service, &rule.route];
+            let [side, service, route] = labels;
+            rule.each_ended(|flag, count| {
+                self.push(super::TCP_CONNECTIONS, &[side, service, route, flag], count as f64);
+            });
+            let Some(open) = rule.open() else { continue };
+            self.push(super::TCP_CONNECTIONS_OPEN, &labels, open as f64);
+            self.push_histogram(super::TCP_CONNECTION_DURATION, &labels, &rule.duration());
+            for direction in Direction::ALL {
+                let values = [side, service, route, direction.as_str()];
+                self.push(super::TCP_BYTES, &values, rule.bytes(*direction) as f64);
             }
         }
     }

@@ -30,6 +30,10 @@ outrigger_retries_total{service,reason}
 outrigger_spans_dropped_total{reason}
 outrigger_spans_exported_total{}
 outrigger_spans_queued{}
+outrigger_tcp_bytes_total{side,service,route,direction}
+outrigger_tcp_connection_duration_seconds{side,service,route}
+outrigger_tcp_connections_open{side,service,route}
+outrigger_tcp_connections_total{side,service,route,flag}
 outrigger_trailers_dropped_total{}
 outrigger_upstream_connect_failures_total{service}
 outrigger_upstream_connections_open{service}
@@ -56,14 +60,27 @@ fn the_list_is_what_users_rely_on() {
     }
 }
 
+/// The handles of everything.
+type Touched = (
+    Arc<RouteMetrics>,
+    Arc<ConnectionMetrics>,
+    Arc<BackendMetrics>,
+    Arc<MirrorMetrics>,
+    Arc<ListenerMetrics>,
+);
+
 /// Touches everything once.
-fn touch_all(
-    metrics: &Metrics,
-) -> (Arc<RouteMetrics>, Arc<BackendMetrics>, Arc<MirrorMetrics>, Arc<ListenerMetrics>) {
+fn touch_all(metrics: &Metrics) -> Touched {
     let route = metrics.route(Side::Outbound, "shop/cart:80", "default/r/0");
     route.opened(0);
     route.record(0, 200, None, Duration::from_millis(3));
     route.record(1, 503, Some(Flag::UF), Duration::from_millis(30));
+    let connections = metrics.connections(Side::Inbound, "shop/db:5432", "default");
+    (0..3).for_each(|_| connections.begun(0));
+    connections.ended(0, None, Duration::from_secs(3));
+    connections.ended(0, Some(Flag::UR), Duration::from_secs(3));
+    connections.moved(0, Direction::In, 5);
+    connections.moved(1, Direction::In, 2);
     let backend = metrics.backend("shop/cart:80");
     AttemptOutcome::ALL.iter().for_each(|outcome| backend.attempt(1, *outcome, Duration::from_millis(1)));
     RetryReason::ALL.iter().for_each(|reason| backend.retry(0, *reason));
@@ -88,7 +105,7 @@ fn touch_all(
     metrics.spans_queued(20);
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
-    (route, backend, mirror, listener)
+    (route, connections, backend, mirror, listener)
 }
 
 #[test]
@@ -108,6 +125,11 @@ fn every_metric_of_the_list_can_be_scraped_and_nothing_else() {
         r#"outrigger_requests_total{code="503",flag="UF",route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
         r#"outrigger_request_duration_seconds_count{route="default/r/0",service="shop/cart:80",side="outbound"} 2"#,
         r#"outrigger_requests_open{route="default/r/0",service="shop/cart:80",side="outbound"} 1"#,
+        r#"outrigger_tcp_connections_total{flag="-",route="default",service="shop/db:5432",side="inbound"} 1"#,
+        r#"outrigger_tcp_connections_total{flag="UR",route="default",service="shop/db:5432",side="inbound"} 1"#,
+        r#"outrigger_tcp_connections_open{route="default",service="shop/db:5432",side="inbound"} 1"#,
+        r#"outrigger_tcp_bytes_total{direction="in",route="default",service="shop/db:5432",side="inbound"} 7"#,
+        r#"outrigger_tcp_bytes_total{direction="out",route="default",service="shop/db:5432",side="inbound"} 0"#,
         r#"outrigger_retries_total{reason="unsent",service="shop/cart:80"} 1"#,
         r#"outrigger_mirror_requests_total{outcome="shed",service="shop/shadow:80"} 1"#,
         r#"outrigger_mirror_requests_open{service="shop/shadow:80"} 1"#,

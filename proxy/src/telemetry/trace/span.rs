@@ -145,7 +145,7 @@ impl Finished {
         fields.host(&sent.host, attempt.scheme);
         fields.peer(attempt.addr);
         let spoken = match attempt.protocol {
-            AppProtocol::Http1 => "1.1",
+            AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls => "1.1",
             AppProtocol::Http2 | AppProtocol::Grpc => "2",
         };
         fields.text(name::NETWORK_PROTOCOL_VERSION, spoken);

@@ -1,0 +1,71 @@
+//! The rules of one port's TLSRoutes by server name.
+//!
+//! The most specific name wins, as the Gateway API has it: an exact one, then the longest suffix, then a rule without
+//! names; of equal ones that with the lower rank. A name costs one look-up, and one per label where no exact one is.
+
+use std::sync::Arc;
+
+use outrigger_config::model::{self, ServerNameMatch};
+
+use crate::{decide::Recorder, runtime::opaque::ConnectionRule};
+
+type Index = foldhash::HashMap<Arc<str>, Arc<ConnectionRule>>;
+
+/// Finds the rule for a TLS connection.
+#[derive(Debug, Default)]
+pub struct ServerNames {
+    /// By rank.
+    rules: Box<[Arc<ConnectionRule>]>,
+    exact: Index,
+    /// What follows `*.`.
+    below: Index,
+    /// Takes every name, and no name.
+    any: Option<Arc<ConnectionRule>>,
+}
+
+impl ServerNames {
+    /// Indexes rules, each with what it was compiled from.
+    pub(crate) fn build(mut rules: Vec<(Arc<ConnectionRule>, &model::ConnectionRule)>) -> Self {
+        rules.sort_by_key(|(_, from)| from.rank);
+        let mut names = Self::default();
+        for (rule, from) in &rules {
+            if from.server_names.is_empty() {
+                names.any.get_or_insert_with(|| rule.clone());
+            }
+            for name in &from.server_names {
+                let (index, name) = match name {
+                    ServerNameMatch::Exact(name) => (&mut names.exact, name),
+                    ServerNameMatch::Below(name) => (&mut names.below, name),
+                };
+                index.entry(name.clone()).or_insert_with(|| rule.clone());
+            }
+        }
+        names.rules = rules.into_iter().map(|(rule, _)| rule).collect();
+        names
+    }
+
+    /// The rule for a server name, lower-cased and without trailing dot, if one takes it.
+    pub fn find(&self, name: Option<&str>) -> Option<&Arc<ConnectionRule>> {
+        let Some(name) = name else { return self.any.as_ref() };
+        let exact = self.exact.get(name);
+        exact.or_else(|| suffixes(name).find_map(|suffix| self.below.get(suffix))).or(self.any.as_ref())
+    }
+
+    /// Every rule, by rank.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<ConnectionRule>> {
+        self.rules.iter()
+    }
+
+    /// Tells of every rule whether it takes the name, the one that is taken first.
+    pub(crate) fn record_all<R: Recorder>(&self, name: Option<&str>, recorder: &mut R) {
+        let found = self.find(name);
+        found.into_iter().for_each(|rule| recorder.connection_candidate(rule, true));
+        let others = self.rules.iter().filter(|rule| found.is_none_or(|found| !Arc::ptr_eq(found, rule)));
+        others.for_each(|rule| recorder.connection_candidate(rule, false));
+    }
+}
+
+/// What a name is below: of `a.b.c` that is `b.c` and `c`, the longest first.
+fn suffixes(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(name.split_once('.'), |(_, rest)| rest.split_once('.')).map(|(_, suffix)| suffix)
+}
