@@ -17,7 +17,7 @@ use crate::exit;
 /// Ends with 0 if there is no error (warnings may be there), with 1 if there is one, with 2 if a file cannot be read.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Check {
-    /// Policy files and folders, checked together.
+    /// Policy files and folders, checked together; `-` is standard input.
     #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
     /// How findings are written.

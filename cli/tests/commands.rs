@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::Write,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 const GOOD: &str = "apiVersion: outrigger.dev/v1alpha1
@@ -71,6 +72,22 @@ fn check_speaks_to_code_scanning_and_to_pull_requests() {
     let good = policy(folder.path(), "good.yaml", GOOD);
     let output = outrigger(&["check", "-o", "github", "-f", &good]);
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(0), ""));
+}
+
+#[test]
+fn check_reads_standard_input() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_outrigger"))
+        .args(["check", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut input = child.stdin.take().expect("a pipe");
+    input.write_all(GOOD.replace("port: 80", "port: 800000").as_bytes()).expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).starts_with("<stdin>:4:23: error[OR116]"), "{}", text(&output.stdout));
 }
 
 #[test]

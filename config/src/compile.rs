@@ -13,11 +13,14 @@ mod routes;
 mod settings;
 mod targets;
 mod tls;
+mod written;
 
 pub(crate) use destination::qualified;
 pub(crate) use endpoints::{SERVICE_NAME, service_of};
 pub(crate) use matches::{everything, headers, query, target};
+pub(crate) use settings::{Layers, Written};
 pub(crate) use tls::server_name;
+pub(crate) use written::Limit;
 
 use std::sync::Arc;
 
@@ -32,7 +35,6 @@ use crate::{
     services::Services,
     yaml::Span,
 };
-use settings::Layers;
 
 /// Everything that one compilation looks things up in.
 struct Scope<'a> {

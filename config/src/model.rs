@@ -7,6 +7,7 @@
 mod connection;
 mod destination;
 mod mesh;
+mod precedence;
 mod route;
 mod settings;
 mod tls;
@@ -17,6 +18,7 @@ pub use destination::{
     AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
 };
 pub use mesh::{AccessLog, Egress, Limits, MeshConfig, Propagation, Tracing};
+pub use precedence::Precedence;
 pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,

@@ -23,7 +23,7 @@ mod traffic_policy;
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
 pub(crate) use grpc_route::{CallRule, CallType, GRPCRoute};
 pub(crate) use http_route::{
-    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, HeaderRule, HttpMatch,
+    BackendRef, Filter, FilterType, HTTPRoute, HeaderModifier, HeaderPair, HeaderRule, HttpMatch, Method,
     PathModifier, PathModifierType, PathType, RouteRetry, RouteTimeouts, ValueType,
 };
 pub(crate) use mesh::{EgressMode, LimitsBody, Mesh};

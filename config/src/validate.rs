@@ -3,10 +3,13 @@
 //! Types and forms are settled before. Objects that were read in part are checked for what is there; nothing is
 //! concluded from what is missing in them.
 
+mod arenas;
 mod calls;
+mod chains;
 mod connections;
 mod hosts;
 mod kinds;
+mod merged;
 mod mesh;
 mod mirrors;
 mod names;
@@ -65,4 +68,6 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     connections::check(&mut checks);
     protocols::check(&mut checks);
     policies::check(&mut checks);
+    merged::check(&mut checks);
+    chains::check(&mut checks);
 }

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -17,8 +18,12 @@ pub const FILE_LIMIT: u64 = 64 * 1024 * 1024;
 /// The ends of a policy file's name in a folder. A file that is named itself may be called anything.
 const ENDS: [&str; 3] = ["yaml", "yml", "json"];
 
+/// The path that means standard input.
+pub const STANDARD_INPUT: &str = "-";
+
 /// Reads policy files, in the order given; of a folder the policy files directly in it, by name. Names that begin with
-/// a dot are left out: editors' swap files, and the `..data` links of a mounted ConfigMap.
+/// a dot are left out: editors' swap files, and the `..data` links of a mounted ConfigMap. [`STANDARD_INPUT`] is a file
+/// too, which findings call `<stdin>`; a second one is empty.
 ///
 /// # Errors
 /// The first path that cannot be read.
@@ -26,6 +31,10 @@ pub fn read(paths: &[PathBuf]) -> Result<Vec<SourceFile>, SourceError> {
     let mut files = Vec::new();
     for path in paths {
         let about = |source| SourceError::of(path.clone(), source);
+        if path.as_os_str() == STANDARD_INPUT {
+            files.push(from(&mut io::stdin().lock(), path)?);
+            continue;
+        }
         if fs::metadata(path).map_err(about)?.is_dir() {
             let listed = list(path)?;
             if listed.is_empty() {
@@ -64,6 +73,17 @@ fn read_file(path: &Path) -> Result<SourceFile, SourceError> {
     Ok(SourceFile { path: path.display().to_string(), text })
 }
 
+/// Reads what has no size to ask for.
+fn from(input: &mut impl Read, path: &Path) -> Result<SourceFile, SourceError> {
+    let mut text = Vec::new();
+    let read = input.take(FILE_LIMIT + 1).read_to_end(&mut text);
+    let size = read.map_err(|source| SourceError::of(path.to_path_buf(), source))? as u64;
+    if size > FILE_LIMIT {
+        return Err(SourceError::TooLarge { path: path.to_path_buf(), size, limit: FILE_LIMIT });
+    }
+    Ok(SourceFile { path: "<stdin>".to_owned(), text })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +113,14 @@ mod tests {
         std::os::unix::fs::symlink(&data, folder.path().join("..data")).unwrap();
         std::os::unix::fs::symlink("..data/mesh.yaml", folder.path().join("mesh.yaml")).unwrap();
         assert_eq!(names(&read(&[folder.path().to_path_buf()]).unwrap()), ["mesh.yaml"]);
+    }
+
+    #[test]
+    fn standard_input_is_a_file_with_the_same_limit() {
+        let file = from(&mut &b"kind: x"[..], Path::new("-")).unwrap();
+        assert_eq!((file.path.as_str(), file.text.as_slice()), ("<stdin>", &b"kind: x"[..]));
+        let endless = from(&mut io::repeat(b' '), Path::new("-")).unwrap_err();
+        assert!(matches!(endless, SourceError::TooLarge { .. }), "{endless}");
     }
 
     #[test]

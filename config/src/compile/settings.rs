@@ -7,10 +7,11 @@ mod merge;
 
 use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
+use super::written::{self, Attempts, Limits};
 use crate::{
     convert::{Setting, Strict},
     diagnostic::Sources,
-    model::{ObjectName, RouteKind, SettingLayer, TrafficSettings},
+    model::{ObjectName, Retry, RouteKind, SettingLayer, TrafficSettings},
     objects::{Object, Objects},
     schema::{LoadBalancerBody, RetryBody, Route, Rule, TargetKind, TimeoutsBody},
     yaml::Span,
@@ -19,9 +20,9 @@ use merge::{RuleFields, merge};
 
 /// One policy body, and what it was written on.
 #[derive(Clone, Copy)]
-struct Layer<'a> {
-    timeouts: &'a Setting<TimeoutsBody>,
-    retry: &'a Setting<RetryBody>,
+pub(super) struct Layer<'a> {
+    pub(super) timeouts: &'a Setting<TimeoutsBody>,
+    pub(super) retry: &'a Setting<RetryBody>,
     load_balancer: &'a Strict<LoadBalancerBody>,
     on: SettingLayer,
     policy: Option<&'a ObjectName>,
@@ -39,7 +40,7 @@ enum TargetName {
 }
 
 /// Every policy body by what it holds for.
-pub(super) struct Layers<'a> {
+pub(crate) struct Layers<'a> {
     sources: &'a Sources,
     by_target: HashMap<Target, Vec<Layer<'a>>>,
     defaults: Vec<Layer<'a>>,
@@ -49,7 +50,7 @@ pub(super) struct Layers<'a> {
 
 impl<'a> Layers<'a> {
     /// Collects the bodies, the older before the younger.
-    pub(super) fn new(objects: &'a Objects, sources: &'a Sources) -> Self {
+    pub(crate) fn new(objects: &'a Objects, sources: &'a Sources) -> Self {
         let mut by_target: HashMap<Target, Vec<Layer<'a>>> = HashMap::new();
         for policy in &objects.policies {
             let spec = &policy.body.spec;
@@ -89,6 +90,12 @@ impl<'a> Layers<'a> {
         Self { sources, by_target, defaults: defaults.take(1).collect(), merged: RefCell::default() }
     }
 
+    /// As `new`, where nobody asks for the places of merged values.
+    pub(crate) fn unplaced(objects: &'a Objects) -> Self {
+        static NO_FILES: Sources = Sources::none();
+        Self::new(objects, &NO_FILES)
+    }
+
     /// The settings where no Service is known.
     pub(super) fn defaults(&self) -> Arc<TrafficSettings> {
         self.shared(None)
@@ -121,19 +128,50 @@ impl<'a> Layers<'a> {
         route: &Object<Route>,
         rule: Option<&Rule>,
     ) -> Arc<TrafficSettings> {
-        let section = rule.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
-        let on_rule = section.and_then(|section| self.of_route(route, Some(section)));
-        let on_route = self.of_route(route, None);
+        let own = self.of_rule(route, rule);
         let fields = rule.map(RuleFields::of).unwrap_or_default();
-        if on_rule.is_none() && on_route.is_none() && fields.are_absent() {
+        if own.is_empty() && fields.are_absent() {
             return self.service(service);
         }
-        let mut layers: Vec<Layer<'a>> = on_rule.into_iter().chain(on_route).flatten().copied().collect();
-        layers.extend(self.of_service(Some(service)));
+        let layers: Vec<Layer<'a>> = own.into_iter().chain(self.of_service(Some(service))).collect();
         Arc::new(merge(&layers, fields, self.sources))
+    }
+
+    /// The policies of a rule and of its route.
+    fn of_rule(&self, route: &Object<Route>, rule: Option<&Rule>) -> Vec<Layer<'a>> {
+        let section = rule.and_then(|rule| rule.name.as_ref()).map(|name| name.value.0.clone());
+        let on_rule = section.and_then(|section| self.of_route(route, Some(section)));
+        on_rule.into_iter().chain(self.of_route(route, None)).flatten().copied().collect()
+    }
+
+    /// What is written for requests to the Service, and of a rule of a route where one takes them.
+    pub(crate) fn written(
+        &self,
+        service: &ObjectName,
+        taken_by: Option<(&Object<Route>, &'a Rule)>,
+    ) -> Written<'a> {
+        let own = taken_by.map(|(route, rule)| self.of_rule(route, Some(rule))).unwrap_or_default();
+        let layers: Vec<Layer<'a>> = own.into_iter().chain(self.of_service(Some(service))).collect();
+        let rule = taken_by.map(|(_, rule)| rule);
+        let field = rule.and_then(|rule| rule.retry.as_ref());
+        Written {
+            limits: written::limits(&layers, rule.and_then(|rule| rule.timeouts.as_ref())),
+            attempts: written::attempts(&layers, field),
+            on: written::on(&layers),
+            merged: merge(&layers, rule.map(RuleFields::of).unwrap_or_default(), self.sources).retry,
+        }
     }
 
     fn of_route(&self, route: &Object<Route>, section: Option<Arc<str>>) -> Option<&Vec<Layer<'a>>> {
         self.by_target.get(&(TargetName::Route(route.body.kind), route.name.clone(), section))
     }
+}
+
+/// What a person wrote for some requests, with places, and what their retries come to.
+pub(crate) struct Written<'a> {
+    pub(crate) limits: Limits<'a>,
+    pub(crate) attempts: Attempts<'a>,
+    /// The policy whose `retry.on` holds; a rule's own `codes` stand above it.
+    pub(crate) on: Option<&'a RetryBody>,
+    pub(crate) merged: Retry,
 }

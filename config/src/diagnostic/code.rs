@@ -48,7 +48,8 @@ impl Code {
             | Code::NoEffect
             | Code::NoEndpoints
             | Code::RetryBudget
-            | Code::RetryRoom => Severity::Warning,
+            | Code::RetryRoom
+            | Code::RetryChain => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -215,6 +216,11 @@ codes! {
     ///
     /// The repeats are written and never made, or are cut off.
     RetryRoom = "OR155",
+    /// Retries multiply along a chain of services.
+    ///
+    /// Each proxy repeats by itself, so a failure at the end of the chain comes back to it as many requests. It is told where the
+    /// files prove who calls whom: Sidecars whose outbound listeners are pinned.
+    RetryChain = "OR156",
     /// A file that the policy names cannot be read, or holds something else.
     ///
     /// Certificates and keys are read when a proxy takes the policy up, and again when they change; one that cannot be used

@@ -15,6 +15,11 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
+    /// No file: every place is nowhere.
+    pub(crate) const fn none() -> Self {
+        Self { files: Vec::new() }
+    }
+
     /// Adds a file; its index is the number of files before it.
     pub(crate) fn add(&mut self, path: &str, text: &str) {
         self.files.push((path.into(), text.into()));

@@ -126,6 +126,21 @@ choice! {
 }
 
 impl Condition {
+    /// Whether it is a gRPC code.
+    pub(crate) fn is_grpc(self) -> bool {
+        matches!(
+            self,
+            Condition::Cancelled
+                | Condition::Unknown
+                | Condition::DeadlineExceeded
+                | Condition::ResourceExhausted
+                | Condition::Aborted
+                | Condition::Internal
+                | Condition::Unavailable
+                | Condition::DataLoss
+        )
+    }
+
     /// What is repeated where no policy says so: failures before the service did anything, and answers with which a
     /// service says to come again.
     pub(crate) const BUILT_IN: [Self; 5] = [

@@ -1,69 +1,94 @@
-//! Matches that can never be chosen, because an earlier rule has the same ones.
+//! Rules and matches that no request ever reaches: because others always take theirs, because they ask for what no request
+//! has, or because no caller sees the route.
 //!
-//! The Gateway API prefers the more specific match, so a match hides only its equals: of two equal ones on one port the
-//! older route wins, then the earlier rule.
+//! Everything said here is proven; what cannot be proven cheaply is not said. [`table`] finds what hides a match,
+//! [`language`] compares expressions, [`callers`] knows whose routes hold.
+
+mod callers;
+mod language;
+mod table;
 
 use std::collections::HashMap;
 
-use super::Checks;
+use super::{Checks, arenas};
 use crate::{
     compile::{everything, headers, query, target},
     diagnostic::{Code, Fault},
-    model::{HeaderMatch, ObjectName, PathMatch, QueryMatch, RouteKind},
+    model::{PathMatch, RouteKind},
     objects::Object,
-    references,
-    schema::{Match, ParentRef, Route, Rule},
+    schema::{Match, Route, Rule},
     yaml::Span,
 };
-
-/// A match in a form in which equal conditions are equal values.
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct Conditions {
-    path: PathMatch,
-    headers: Vec<HeaderMatch>,
-    query: Vec<QueryMatch>,
-    method: Option<&'static str>,
-}
-
-/// What a match competes for: a port of a Service (or all), as one namespace's routes serve it.
-type Arena = (ObjectName, Option<u16>, std::sync::Arc<str>);
+use language::Languages;
+use table::{Candidate, Conditions, MatchId};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
-    let objects = checks.objects;
-    let mut first: HashMap<(Arena, Conditions), (Span, String)> = HashMap::new();
-    for route in objects.routes.iter().filter(|route| !route.body.kind.is_opaque()) {
-        let arenas = arenas(route);
+    let routes = &checks.objects.routes;
+    let arenas = arenas::all(routes, &checks.services);
+    callers::check(&arenas, checks);
+    let candidates: Vec<Vec<Candidate>> = routes.iter().enumerate().map(candidates_of).collect();
+    let empty = impossible(&candidates, checks);
+    let mut verdicts = Verdicts::default();
+    let mut languages = Languages::default();
+    // Ports of a Service mostly have the same routes, and then the same is found.
+    let mut done: HashMap<Vec<usize>, HashMap<MatchId, MatchId>> = HashMap::new();
+    for attached in arenas.into_values() {
+        let holding = arenas::holding(routes, &attached);
+        let all = || holding.iter().flat_map(|route| &candidates[*route]);
+        let hidden = done.entry(holding.clone()).or_insert_with(|| {
+            let here: Vec<&Candidate> = all().filter(|one| !empty.contains_key(&one.id)).collect();
+            table::hidden(&here, &mut languages)
+        });
+        all().for_each(|one| verdicts.add(one.id, hidden.get(&one.id).copied()));
+    }
+    for (number, route) in routes.iter().enumerate() {
         for (index, rule) in route.body.spec.rules.iter().enumerate() {
-            let shown = rule.name.as_ref().map_or_else(|| index.to_string(), |name| name.value.0.to_string());
-            let shown = format!("`{}/{shown}`", route.name);
-            let mut hidden: Vec<(Span, (Span, String))> = Vec::new();
-            let own = own_matches(route.body.kind, rule);
-            for (conditions, span) in &own {
-                let mut winners: Vec<Option<(Span, String)>> = Vec::new();
-                for arena in &arenas {
-                    let key = (arena.clone(), conditions.clone());
-                    winners.push(first.get(&key).cloned());
-                    first.entry(key).or_insert_with(|| (*span, shown.clone()));
-                }
-                // Hidden only if it is on every port on which it could hold.
-                if let Some(winner) = winners.iter().cloned().collect::<Option<Vec<_>>>() {
-                    hidden.extend(winner.into_iter().next().map(|winner| (*span, winner)));
-                }
-            }
-            report(rule, hidden, own.len(), checks);
+            let own = candidates[number].iter().filter(|one| one.id.rule == index);
+            let (own, reached): (Vec<&Candidate>, Vec<&Candidate>) =
+                own.partition(|one| verdicts.hider(one.id).is_some() || empty.contains_key(&one.id));
+            let hidden = own.iter().filter_map(|one| Some((*one, verdicts.hider(one.id)?)));
+            let hidden: Vec<(&Candidate, MatchId)> = hidden.collect();
+            let shown = |id: MatchId| Some((span_of(&candidates, id)?, name_of(&routes[id.route], id.rule)));
+            let whole = reached.is_empty() && rule.matches.complete && hidden.len() == own.len();
+            let hidden = hidden.into_iter().filter_map(|(one, by)| Some((one.span, shown(by)?)));
+            report(rule, whole, hidden.collect(), checks);
         }
     }
 }
 
-fn arenas(route: &Object<Route>) -> Vec<Arena> {
-    let arena = |parent: &ParentRef| {
-        let service = references::parent_service(parent, &route.name.namespace)?;
-        // A port by name and by number may be one port; to tell them apart here only misses a warning.
-        let port = parent.port.as_ref().map(|port| port.value.port());
-        let named = parent.section_name.is_some();
-        (!named).then(|| (service, port, route.name.namespace.clone()))
-    };
-    route.body.spec.parent_refs.iter().filter_map(arena).collect()
+/// What is known of each match: reached somewhere, or hidden wherever it was looked at.
+#[derive(Default)]
+struct Verdicts(HashMap<MatchId, Option<MatchId>>);
+
+impl Verdicts {
+    fn add(&mut self, id: MatchId, hider: Option<MatchId>) {
+        let known = self.0.entry(id).or_insert(hider);
+        if hider.is_none() {
+            *known = None;
+        }
+    }
+
+    fn hider(&self, id: MatchId) -> Option<MatchId> {
+        self.0.get(&id).copied().flatten()
+    }
+}
+
+/// The matches of a route; routes of connections have none that could be compared.
+fn candidates_of((number, route): (usize, &Object<Route>)) -> Vec<Candidate> {
+    if route.body.kind.is_opaque() {
+        return Vec::new();
+    }
+    let rules = route.body.spec.rules.iter().enumerate();
+    rules
+        .flat_map(|(rule, body)| {
+            let matches = own_matches(route.body.kind, body).into_iter().enumerate();
+            matches.map(move |(index, (conditions, span))| Candidate {
+                id: MatchId { route: number, rule, index },
+                span,
+                conditions,
+            })
+        })
+        .collect()
 }
 
 fn own_matches(kind: RouteKind, rule: &Rule) -> Vec<(Conditions, Span)> {
@@ -85,16 +110,82 @@ fn conditions(one: &Match) -> Conditions {
     Conditions { path: target(one), headers, query, method }
 }
 
-fn report(rule: &Rule, hidden: Vec<(Span, (Span, String))>, of: usize, checks: &mut Checks<'_>) {
-    if hidden.len() == of && rule.matches.complete {
-        let Some((_, (by, name))) = hidden.into_iter().next() else { return };
-        let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
-        let message = format!("the rule never matches: {name} takes all its requests first");
-        let fault = Fault::warning(Code::Shadowed, place, message).related(by, "this match hides it");
-        return checks.push(fault.help("remove one of the two, or add a condition"));
+/// Matches that ask for what no request has, reported; each with its place.
+fn impossible(candidates: &[Vec<Candidate>], checks: &mut Checks<'_>) -> HashMap<MatchId, Span> {
+    let mut found = HashMap::new();
+    let mut known: HashMap<&str, bool> = HashMap::new();
+    for one in candidates.iter().flatten() {
+        let fault = match &one.conditions.path {
+            PathMatch::Regex(pattern)
+                if *known.entry(pattern).or_insert_with(|| language::admits_no_path(pattern)) =>
+            {
+                let message =
+                    "the match never holds: every path begins with `/`, and the expression does not";
+                let fault = Fault::warning(Code::Shadowed, one.span, message);
+                fault.help("an expression must match the whole path, such as `/api/.*`")
+            }
+            _ => match one.conditions.headers.iter().find(|header| never_seen(&header.name)) {
+                Some(header) => {
+                    let message = format!(
+                        "the match never holds: the proxy takes the header `{}` off before it routes",
+                        header.name
+                    );
+                    Fault::warning(Code::Shadowed, one.span, message)
+                }
+                None => continue,
+            },
+        };
+        found.insert(one.id, one.span);
+        checks.push(fault);
     }
-    for (span, (by, name)) in hidden {
-        let message = format!("the match is never chosen: {name} takes its requests first");
-        checks.push(Fault::warning(Code::Shadowed, span, message).related(by, "this match hides it"));
+    found
+}
+
+/// Headers that hold between two neighbours, and those of the mesh: gone before a route is chosen.
+fn never_seen(name: &str) -> bool {
+    let hop = ["connection", "keep-alive", "proxy-connection", "http2-settings"];
+    let own = name.get(..12).is_some_and(|start| start.replace(['_', '.'], "-") == "x-outrigger-");
+    hop.contains(&name) || own
+}
+
+fn span_of(candidates: &[Vec<Candidate>], id: MatchId) -> Option<Span> {
+    candidates.get(id.route)?.iter().find(|one| one.id == id).map(|one| one.span)
+}
+
+fn name_of(route: &Object<Route>, rule: usize) -> String {
+    let name = route.body.spec.rules.get(rule).and_then(|rule| rule.name.as_ref());
+    let shown = name.map_or_else(|| rule.to_string(), |name| name.value.0.to_string());
+    format!("`{}/{shown}`", route.name)
+}
+
+/// A hidden match, what hides it and the name of the rule in which that stands.
+type Hidden = (Span, (Span, String));
+
+fn report(rule: &Rule, whole: bool, hidden: Vec<Hidden>, checks: &mut Checks<'_>) {
+    if !whole {
+        for (span, (by, name)) in hidden {
+            let message = format!("the match is never chosen: {name} takes its requests first");
+            checks.push(Fault::warning(Code::Shadowed, span, message).related(by, "this match hides it"));
+        }
+        return;
     }
+    let mut names: Vec<&str> = hidden.iter().map(|(_, (_, name))| name.as_str()).collect();
+    names.dedup();
+    let (names, verb) = match names.as_slice() {
+        [] => return,
+        [one] => ((*one).to_owned(), "takes"),
+        [one, two] => (format!("{one} and {two}"), "take"),
+        [one, others @ ..] => (format!("{one} and {} others", others.len()), "take"),
+    };
+    let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
+    let message = format!("the rule never matches: {names} {verb} all its requests first");
+    let mut fault = Fault::warning(Code::Shadowed, place, message);
+    let mut places: Vec<Span> = Vec::new();
+    for (_, (by, _)) in &hidden {
+        if !places.contains(by) && places.len() < 3 {
+            places.push(*by);
+            fault = fault.related(*by, "this match hides it");
+        }
+    }
+    checks.push(fault.help("remove one of the two, or add a condition"));
 }

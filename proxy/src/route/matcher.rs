@@ -140,11 +140,6 @@ impl Conditions {
         Ok(Self { method, headers: headers.into(), query: query.into() })
     }
 
-    /// For precedence: whether the method counts, and how many headers and query parameters do.
-    pub(super) fn specificity(&self) -> (bool, usize, usize) {
-        (self.method.is_some(), self.headers.len(), self.query.len())
-    }
-
     /// The first condition that fails.
     #[inline]
     pub(super) fn miss(&self, head: &Head<'_>) -> Option<NotMatched<'_>> {

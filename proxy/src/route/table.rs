@@ -1,26 +1,20 @@
 //! The rules of one Service port, indexed so that finding the rule does not go through all of them.
 //!
-//! Precedence is the Gateway API's, over all matches of all rules. Of HTTPRoutes: exact path; regular expression; longest
-//! prefix; then a method condition; most header conditions; most query conditions. Of GRPCRoutes: service and method, a
-//! service, a method, neither; longest service, longest method; most header conditions. Then the rule's rank, then the
-//! order of its matches.
-//!
-//! The specification leaves the place of expressions open. Longer patterns come first. Those for paths stand before
-//! prefixes, as in Envoy Gateway and Contour, since a catch-all prefix `/` would hide them otherwise. Those for service
-//! and method stand behind names of both and, for the same reason, before a service alone.
+//! Precedence is the Gateway API's, over all matches of all rules: `outrigger_config::model::Precedence` has it, then come
+//! the rule's rank and the order of its matches.
 //!
 //! All matches stand in one list in that order, in which those that are looked up together are neighbours.
 
 mod calls;
 mod paths;
 
-use std::{cmp::Reverse, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use outrigger_config::model::RouteRule;
 
 use super::{
     call::is_call,
-    matcher::{Conditions, Path, Regexes, Value},
+    matcher::{Conditions, Path, Regexes},
 };
 use crate::{
     decide::{Head, NotMatched, Recorder},
@@ -87,10 +81,10 @@ impl RouteTable {
                     match_index: match_index as u32,
                     path: Path::compile(&from.path, regexes)?,
                 };
-                candidates.push((candidate, source.rank));
+                candidates.push((candidate, (from.precedence(), source.rank, match_index)));
             }
         }
-        candidates.sort_by(|(a, a_rank), (b, b_rank)| order(a, *a_rank).cmp(&order(b, *b_rank)));
+        candidates.sort_by_key(|(_, order)| *order);
         let candidates: Box<[Candidate]> = candidates.into_iter().map(|(candidate, _)| candidate).collect();
         let by = match candidates.iter().any(|candidate| matches!(candidate.path, Path::Call(_))) {
             true => By::Call(Calls::index(&candidates)),
@@ -134,45 +128,7 @@ fn slice<'a>(candidates: &'a [Candidate], range: &Range<u32>) -> &'a [Candidate]
     &candidates[range.start as usize..range.end as usize]
 }
 
-/// A path, a service or a method in the order of precedence: whether it is an expression, its length, and the text of a
-/// name, which only keeps equal ones together.
-type Part<'a> = (bool, Reverse<usize>, &'a str);
-
-/// The sort key of precedence, most important first.
-fn order(candidate: &Candidate, rank: u32) -> impl Ord {
-    let (class, parts): (u8, [Part<'_>; 2]) = match &candidate.path {
-        Path::Exact(path) => (0, [name(path), OPEN]),
-        Path::Regex(regex) => (1, [expression(regex.as_str()), OPEN]),
-        Path::Prefix(path) => (2, [name(path), OPEN]),
-        Path::Call(call) => {
-            let [service, method] = call.parts();
-            let class = 2 * u8::from(service.is_none()) + u8::from(method.is_none());
-            (class, [service, method].map(part))
-        }
-    };
-    let specificity = Reverse(candidate.conditions.specificity());
-    (class, parts, specificity, rank, candidate.match_index)
-}
-
-fn part(of_call: Option<&Value>) -> Part<'_> {
-    match of_call {
-        Some(value @ Value::Exact(_)) => name(value.text()),
-        Some(value @ Value::Regex(_)) => expression(value.text()),
-        None => OPEN,
-    }
-}
-
-fn name(text: &str) -> Part<'_> {
-    (false, Reverse(text.chars().count()), text)
-}
-
-/// The pattern's own length is that of the wrapped one but for a constant.
-fn expression(pattern: &str) -> Part<'_> {
-    (true, Reverse(pattern.chars().count()), "")
-}
-
-/// What is not asked for.
-const OPEN: Part<'_> = (true, Reverse(0), "");
-
+#[cfg(test)]
+mod shadowed;
 #[cfg(test)]
 mod tests;
