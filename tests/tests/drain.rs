@@ -113,8 +113,9 @@ async fn an_open_stream_works_on_to_its_end() {
     let mut call = client.open(BIDI, &[]).await;
     call.send("before").await;
     assert_eq!(call.message().await.as_deref(), Some(&b"before"[..]));
+    let inbound = proxy.inbound(0);
     proxy.app().drain(Cause::Interrupt);
-    wait_refused(proxy.inbound(0)).await;
+    wait_refused(inbound).await;
     for _ in 0..3 {
         call.send("after").await;
         assert_eq!(call.message().await.as_deref(), Some(&b"after"[..]));
