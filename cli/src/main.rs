@@ -12,6 +12,7 @@ mod files;
 mod proxy;
 mod reference;
 mod schema;
+mod test;
 
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ enum Command {
     Proxy(proxy::Proxy),
     Check(check::Check),
     Explain(explain::Explain),
+    Test(test::Test),
     Diff(diff::Diff),
     Reference(reference::Reference),
     Schema(schema::Schema),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Proxy(proxy) => proxy.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Test(test) => test.run(),
         Command::Diff(diff) => diff.run(),
         Command::Reference(reference) => reference.run(),
         Command::Schema(schema) => schema.run(),

@@ -126,15 +126,17 @@ fn what_cannot_be_asked_ends_with_2_and_says_why() {
     assert!(code == Some(2) && said.contains("policy files, METHOD and URL are needed"), "{said}");
 }
 
-/// What the README shows is what the command prints.
+/// What the README shows is what the commands print.
 #[test]
 fn the_output_in_the_readme_is_real() {
     let readme =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).expect("a README");
-    let (_, shown) = readme.split_once("$ outrigger explain ").expect("the README explains a request");
-    let (command, shown) = shown.split_once('\n').expect("with its output");
-    let (shown, _) = shown.split_once("```").expect("in a block");
-    let arguments: Vec<&str> = std::iter::once("explain").chain(command.split_whitespace()).collect();
-    let (code, told, said) = outrigger(&arguments);
-    assert_eq!((code, told.trim_end()), (Some(0), shown.trim_end()), "{said}");
+    for command in ["explain", "test"] {
+        let (_, shown) = readme.split_once(&format!("$ outrigger {command} ")).expect("the README shows it");
+        let (rest, shown) = shown.split_once('\n').expect("with its output");
+        let (shown, _) = shown.split_once("```").expect("in a block");
+        let arguments: Vec<&str> = std::iter::once(command).chain(rest.split_whitespace()).collect();
+        let (code, told, said) = outrigger(&arguments);
+        assert_eq!((code, told.trim_end()), (Some(0), shown.trim_end()), "{said}");
+    }
 }

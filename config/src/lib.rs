@@ -20,6 +20,7 @@
 
 pub mod model;
 
+mod cases;
 mod check;
 mod compile;
 mod convert;
@@ -40,6 +41,7 @@ mod unsupported;
 mod validate;
 mod yaml;
 
+pub use cases::{Case, CaseRequest, CheckedCases, Expected, read_cases};
 pub use check::{Checked, check};
 pub use diagnostic::{Code, Finding, Related, Severity};
 pub use diff::{Change, ChangeKind, FieldChange, SidecarDiff};
