@@ -59,10 +59,13 @@ impl Addresses {
     }
 }
 
+/// Who got the requests of each case.
+type ByCase = HashMap<String, Vec<(SocketAddr, Seen)>>;
+
 /// Services that take note of each request by its `x-case`.
 pub(crate) struct Backends {
     addresses: Vec<SocketAddr>,
-    seen: Arc<Mutex<HashMap<String, Vec<(SocketAddr, Seen)>>>>,
+    seen: Arc<Mutex<ByCase>>,
     _running: Vec<Backend>,
 }
 
@@ -75,7 +78,7 @@ impl Backends {
         for name in ["d", "e", "f"] {
             running.push(Backend::http2(name).await);
         }
-        let seen = Arc::<Mutex<HashMap<String, Vec<(SocketAddr, Seen)>>>>::default();
+        let seen = Arc::<Mutex<ByCase>>::default();
         for backend in &running {
             let (address, seen) = (backend.address(), seen.clone());
             backend.forget();
