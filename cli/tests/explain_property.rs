@@ -178,6 +178,7 @@ fn count(asked: &Asked, report: &Report, tally: &mut BTreeMap<String, usize>) {
         Outcome::Split => add("split"),
         Outcome::Direct { .. } => add("direct"),
         Outcome::Redirect { .. } => add("redirect"),
+        Outcome::Preflight { .. } => add("preflight"),
         Outcome::Refuse(refusal) => add(refusal.reason),
     }
     if asked.http2 {

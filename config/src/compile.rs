@@ -4,6 +4,7 @@
 //! claimed twice, a backend that does not exist) is settled the way the warning said.
 
 mod connections;
+mod cors;
 mod destination;
 mod endpoints;
 mod matches;

@@ -88,12 +88,20 @@ impl<'a> Context<'a> {
         self.faults.len() < DETAILED && unsupported::is(self.kind, &path())
     }
 
+    /// What stands at the place is not supported: yet, or at all.
+    fn not_supported(&mut self, span: Span, word: &str, (what, help): (String, String)) {
+        let (message, help) = match unsupported::instead(word) {
+            Some(instead) => (format!("{what} is not supported"), instead.to_owned()),
+            None => (format!("{what} is not supported yet"), help),
+        };
+        self.push(Fault::error(Code::NotSupported, span, message).help(help));
+    }
+
     /// The key is none of the fields: one that comes later, or a slip.
     pub(crate) fn unknown_field(&mut self, key: &str, span: Span, known: &[&str]) {
         if self.is_unsupported(&span, "") {
-            let message = format!("`{key}` is not supported yet");
             let help = "remove it; this version would not enforce it";
-            return self.push(Fault::error(Code::NotSupported, span, message).help(help));
+            return self.not_supported(span, key, (format!("`{key}`"), help.to_owned()));
         }
         let help = match key {
             "<<" => Some("merge keys are not read here; write the fields out".to_owned()),
@@ -105,9 +113,8 @@ impl<'a> Context<'a> {
     /// The text is none of the allowed values: one that comes later, or a slip.
     pub(crate) fn unknown_value(&mut self, node: &Node, text: &str, known: &[&str]) {
         if self.is_unsupported(&node.span, &format!("={text}")) {
-            let message = format!("the value `{text}` is not supported yet");
             let help = format!("supported now: {}", suggest::list(known));
-            return self.push(Fault::error(Code::NotSupported, node.span, message).help(help));
+            return self.not_supported(node.span, text, (format!("the value `{text}`"), help));
         }
         let near = suggest::nearest(text, known.iter().copied());
         let help = match near {

@@ -5,6 +5,7 @@
 //! wrote carries its [`Origin`], so that a decision can be explained in terms of the file that caused it.
 
 mod connection;
+mod cors;
 mod destination;
 mod mesh;
 mod precedence;
@@ -14,6 +15,7 @@ mod tls;
 mod workload;
 
 pub use connection::{ConnectionBackend, ConnectionRule, ServerNameMatch};
+pub use cors::{Cors, HostPattern, Names, OriginPattern};
 pub use destination::{
     AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
 };

@@ -4,6 +4,7 @@
 //! followed here. Foreign kinds take every field of their upstream schema; those without meaning here are read and
 //! dropped.
 
+mod cors;
 mod endpoint_slice;
 mod grpc_route;
 mod http_route;
@@ -20,6 +21,7 @@ mod telemetry;
 mod tls_route;
 mod traffic_policy;
 
+pub(crate) use cors::{Cors, CorsMethod, CorsOrigin};
 pub(crate) use endpoint_slice::{AddressType, EndpointSlice, SlicePort};
 pub(crate) use grpc_route::{CallRule, CallType, GRPCRoute};
 pub(crate) use http_route::{

@@ -13,16 +13,12 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("GRPCRoute", "spec.rules[].filters[].extensionRef"),
     ("GRPCRoute", "spec.rules[].filters[].type=ExtensionRef"),
     ("GRPCRoute", "spec.rules[].sessionPersistence"),
-    ("HTTPRoute", "spec.rules[].backendRefs[].filters[].cors"),
     ("HTTPRoute", "spec.rules[].backendRefs[].filters[].extensionRef"),
     ("HTTPRoute", "spec.rules[].backendRefs[].filters[].externalAuth"),
-    ("HTTPRoute", "spec.rules[].backendRefs[].filters[].type=CORS"),
     ("HTTPRoute", "spec.rules[].backendRefs[].filters[].type=ExtensionRef"),
     ("HTTPRoute", "spec.rules[].backendRefs[].filters[].type=ExternalAuth"),
-    ("HTTPRoute", "spec.rules[].filters[].cors"),
     ("HTTPRoute", "spec.rules[].filters[].extensionRef"),
     ("HTTPRoute", "spec.rules[].filters[].externalAuth"),
-    ("HTTPRoute", "spec.rules[].filters[].type=CORS"),
     ("HTTPRoute", "spec.rules[].filters[].type=ExtensionRef"),
     ("HTTPRoute", "spec.rules[].filters[].type=ExternalAuth"),
     ("HTTPRoute", "spec.rules[].sessionPersistence"),
@@ -64,6 +60,19 @@ pub(crate) const LIST: &[(&str, &str)] = &[
 /// Whether the field, value or kind is in the list.
 pub(crate) fn is(kind: &str, path: &str) -> bool {
     LIST.binary_search(&(kind, path)).is_ok()
+}
+
+/// What to do instead of a field or value of a row, where it is not only yet to come.
+pub(crate) fn instead(word: &str) -> Option<&'static str> {
+    match word {
+        "extensionRef" | "ExtensionRef" => Some(
+            "it names a filter that some other implementation brings; there are none here, so use those of the Gateway API",
+        ),
+        "externalAuth" | "ExternalAuth" => Some(
+            "who may call is for the Service that is called to say, in an AuthorizationPolicy, which is yet to come",
+        ),
+        _ => None,
+    }
 }
 
 /// The rows of a kind.

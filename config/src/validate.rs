@@ -7,6 +7,8 @@ mod arenas;
 mod calls;
 mod chains;
 mod connections;
+mod cors;
+mod filters;
 mod hosts;
 mod kinds;
 mod merged;

@@ -7,12 +7,14 @@
 mod connection;
 mod dice;
 mod mirrored;
+mod preflight;
 mod record;
 mod resolve;
 
 pub use connection::{ConnectionFacts, Heard, Opening, PassTo, Passage, connection};
 pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
+pub use preflight::Preflight;
 pub use record::{NotMatched, Recorder, Resolution, Silent, Way};
 
 use std::{
@@ -26,6 +28,7 @@ use outrigger_config::model::{self, TrafficSettings};
 
 use crate::{
     error::Failure,
+    policy::cors::Cors,
     route::Modifier,
     runtime::snapshot::{Backend, ListenerKey, Port, Rule, Snapshot, WeightedBackend},
 };
@@ -82,6 +85,8 @@ pub enum Decision {
     Direct(Direct),
     /// The proxy sends the caller elsewhere, as the rule's `redirect` says.
     Redirect(Arc<Rule>),
+    /// The proxy answers a browser's question before the request that it is about.
+    Preflight(Preflight),
     /// The proxy answers.
     Refuse(Refusal),
 }
@@ -192,7 +197,18 @@ impl Decision {
             Decision::Forward(forward) => &forward.rule,
             Decision::Direct(direct) => &direct.rule,
             Decision::Redirect(rule) => rule,
+            Decision::Preflight(preflight) => &preflight.rule,
             Decision::Refuse(refusal) => &refusal.rule,
+        }
+    }
+
+    /// The cross-origin policy for its answer, whoever makes it. A preflight is told by its own.
+    pub(crate) fn cors(&self) -> Option<&Cors> {
+        match self {
+            Decision::Forward(forward) => forward.weighted().cors.as_deref().or(forward.rule.cors.as_deref()),
+            Decision::Redirect(rule) => rule.cors.as_deref(),
+            Decision::Refuse(refusal) => refusal.rule.cors.as_deref(),
+            Decision::Direct(_) | Decision::Preflight(_) => None,
         }
     }
 }
@@ -211,9 +227,12 @@ pub fn decide<R: Recorder>(
         Meaning::Port(port) | Meaning::Endpoint(port, _) if port.is_tls() => {
             refuse(Failure::UpstreamProtocol, &port.default_rule)
         }
-        Meaning::Port(port) => match route(port, head, recorder) {
-            Some(rule) => forward(rule, facts, recorder),
-            None => refuse(Failure::NoRoute, &port.default_rule),
+        Meaning::Port(port) => match preflight::answer(port, head, facts, recorder) {
+            Some(answer) => answer,
+            None => match route(port, head, recorder) {
+                Some(rule) => forward(rule, facts, recorder),
+                None => refuse(Failure::NoRoute, &port.default_rule),
+            },
         },
         Meaning::Endpoint(port, address) => {
             Decision::Direct(Direct { rule: port.default_rule.clone(), to: Address::Endpoint(address) })
@@ -244,13 +263,7 @@ fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> De
         recorder.rule(rule, None);
         return Decision::Redirect(rule.clone());
     }
-    let chosen = match &*rule.backends {
-        [only] if only.weight > 0 => Some(0),
-        backends => {
-            let weights = backends.iter().map(|backend| backend.weight);
-            Dice::split(facts.dice, Purpose::Weight).share(weights, rule.total_weight)
-        }
-    };
+    let chosen = choose(rule, facts);
     recorder.rule(rule, chosen);
     match chosen {
         Some(index) => share(rule, index, facts.dice, recorder),
@@ -266,6 +279,17 @@ pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, reco
             Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored })
         }
         Err(_) => refuse(Failure::NoBackend, rule),
+    }
+}
+
+/// The backend that gets the request, by weight; `None`: there is none, or none has any weight.
+fn choose(rule: &Rule, facts: &Facts) -> Option<usize> {
+    match &*rule.backends {
+        [only] if only.weight > 0 => Some(0),
+        backends => {
+            let weights = backends.iter().map(|backend| backend.weight);
+            Dice::split(facts.dice, Purpose::Weight).share(weights, rule.total_weight)
+        }
     }
 }
 

@@ -33,8 +33,8 @@ pub(crate) async fn pin<'a>(
             }
         }
     };
-    let metrics = direct.backend().metrics.clone();
-    Ok(Pinned::direct(direct, Target::Address { addr, protocol, metrics }))
+    let backend = direct.backend().clone();
+    Ok(Pinned::direct(direct, Target::Address { addr, protocol, backend }))
 }
 
 /// One log line where egress is in `Log` mode.

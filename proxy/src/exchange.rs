@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use http::{
-    HeaderValue, Response, Uri, Version,
+    HeaderMap, HeaderValue, Response, Uri, Version,
     header::{CONTENT_LENGTH, HOST, LOCATION},
     request::Parts,
 };
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     body::{AnswerBody, Flow},
     ctx::Side,
-    decide::{Facts, Form, Head},
+    decide::{Facts, Form, Head, Preflight},
     error::Failure,
     listen::{
         answer::{self, Caller},
@@ -81,8 +81,17 @@ impl Exchange {
     }
 
     /// The answer of a rule that redirects.
-    pub(crate) fn redirect(mut self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
-        let made = redirection(rule, uri, checked);
+    pub(crate) fn redirect(self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
+        self.made(redirection(rule, uri, checked))
+    }
+
+    /// The answer to a preflight.
+    pub(crate) fn preflight(self, preflight: &Preflight, request: &HeaderMap) -> Response<AnswerBody> {
+        self.made(preflighted(preflight, request))
+    }
+
+    /// An answer without a body that the proxy makes for a rule.
+    fn made(mut self, made: Option<Response<()>>) -> Response<AnswerBody> {
         let Some(answer) = made.map(|made| made.map(|()| AnswerBody::fixed(None, None))) else {
             return self.refuse(Failure::Internal);
         };
@@ -108,6 +117,15 @@ pub(crate) fn redirection(rule: &Rule, uri: &Uri, checked: &Checked) -> Option<R
     let answer = Response::builder().status(redirection.redirect.status).header(LOCATION, location);
     let mut answer = answer.header(CONTENT_LENGTH, 0).body(()).ok()?;
     rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+    Some(answer)
+}
+
+/// The head of the answer to a preflight; its status says nothing of what is allowed.
+pub(crate) fn preflighted(preflight: &Preflight, request: &HeaderMap) -> Option<Response<()>> {
+    let cors = preflight.cors()?;
+    let mut answer = Response::builder().header(CONTENT_LENGTH, 0).body(()).ok()?;
+    preflight.rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+    cors.on_preflight(request, answer.headers_mut());
     Some(answer)
 }
 

@@ -22,7 +22,11 @@ pub use report::*;
 
 use std::time::Instant;
 
-use http::{Version, header::LOCATION, request::Parts};
+use http::{
+    HeaderMap, Version,
+    header::{LOCATION, ORIGIN},
+    request::Parts,
+};
 use outrigger_config::{
     SpiffeId,
     model::{Resources, RouteRule, ServicePort, Workload},
@@ -212,7 +216,7 @@ impl Explainer {
         report.candidates = candidates::told(&heard.candidates, &sources, &asked);
         let rule = decision.rule();
         let source = rule.id.as_ref().zip(rule.origin.as_ref()).and_then(|key| sources.get(&key)).copied();
-        report.rule = taken(&decision, source);
+        report.rule = taken(&decision, source, head);
         self.settings(way, rule, admitted, report);
         let head = named(way, head);
         let named = Admitted { head: &head, ..admitted };
@@ -250,10 +254,10 @@ impl Explainer {
         report: &mut Report,
     ) {
         let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
-        if let Decision::Redirect(rule) = decision {
+        if let Some(outcome) = own(decision, admitted, caller) {
             // Nothing of it is attempted, so no limit of an attempt counts.
             (report.timeouts, report.retry) = (None, None);
-            report.outcome = redirect(rule, admitted, caller);
+            report.outcome = outcome;
             return;
         }
         report.shares = self.shares(decision, admitted, source);
@@ -288,7 +292,7 @@ fn named(way: &Way<'_>, head: &Parts) -> Parts {
     head
 }
 
-fn taken(decision: &Decision, source: Option<&RouteRule>) -> Option<Taken> {
+fn taken(decision: &Decision, source: Option<&RouteRule>, head: &Parts) -> Option<Taken> {
     let rule = decision.rule();
     match decision {
         // Counted under the port's default, but no rule holds.
@@ -300,24 +304,37 @@ fn taken(decision: &Decision, source: Option<&RouteRule>) -> Option<Taken> {
             response_headers: source
                 .map(|one| sent::header_changes(&one.response_headers))
                 .unwrap_or_default(),
+            cors: decision.cors().map(|cors| {
+                let mut told = HeaderMap::new();
+                cors.on_answer(head.headers.get(ORIGIN), &mut told);
+                sent::fields(&told)
+            }),
         }),
     }
 }
 
-fn redirect(rule: &Rule, admitted: Admitted<'_>, caller: Caller) -> Outcome {
-    match exchange::redirection(rule, &admitted.head.uri, admitted.checked) {
-        None => Outcome::Refuse(refusal(Failure::Internal, caller)),
-        Some(answer) => Outcome::Redirect {
-            status: answer.status().as_u16(),
-            location: answer
-                .headers()
-                .get(LOCATION)
-                .and_then(|to| to.to_str().ok())
-                .unwrap_or_default()
-                .to_owned(),
-            headers: sent::fields(answer.headers()),
-        },
+/// The answer that the proxy makes for a rule instead of asking a backend; `None`: it makes none.
+fn own(decision: &Decision, admitted: Admitted<'_>, caller: Caller) -> Option<Outcome> {
+    let Admitted { head, checked, .. } = admitted;
+    let made = match decision {
+        Decision::Redirect(rule) => exchange::redirection(rule, &head.uri, checked),
+        Decision::Preflight(preflight) => exchange::preflighted(preflight, &head.headers),
+        Decision::Forward(_) | Decision::Direct(_) | Decision::Refuse(_) => return None,
+    };
+    let Some(mut answer) = made else {
+        return Some(Outcome::Refuse(refusal(Failure::Internal, caller)));
+    };
+    if let Some(cors) = decision.cors() {
+        cors.on_answer(head.headers.get(ORIGIN), answer.headers_mut());
     }
+    let (status, headers) = (answer.status().as_u16(), sent::fields(answer.headers()));
+    let location = || answer.headers().get(LOCATION)?.to_str().ok().map(str::to_owned);
+    Some(match decision {
+        Decision::Redirect(_) => {
+            Outcome::Redirect { status, location: location().unwrap_or_default(), headers }
+        }
+        _ => Outcome::Preflight { status, headers },
+    })
 }
 
 /// The proxy's own answer to a failure, in the caller's form.

@@ -50,8 +50,10 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, facts.dice) },
         Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
-        // An inbound listener has one app and no routes: there is no address to choose, and no redirect.
-        Decision::Direct(_) | Decision::Redirect(_) => return exchange.refuse(Failure::Internal),
+        // An inbound listener has one app and no routes: there is no address to choose, and no answer of a rule.
+        Decision::Direct(_) | Decision::Redirect(_) | Decision::Preflight(_) => {
+            return exchange.refuse(Failure::Internal);
+        }
     };
     policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await
 }

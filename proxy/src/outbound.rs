@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use http::{Request, Response};
+use http::{Request, Response, header::ORIGIN};
 use hyper::body::{Body, Incoming};
 
 use crate::{
@@ -45,6 +45,15 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
     exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
 
+    // cors: which origin asks, before policy changes the head. Its browser is told whoever makes the answer.
+    let origin = decision.cors().and_then(|_| head.headers.get(ORIGIN).cloned());
+    let told = |mut answer: Response<AnswerBody>| {
+        if let Some(cors) = decision.cors() {
+            cors.on_answer(origin.as_ref(), answer.headers_mut());
+        }
+        answer
+    };
+
     // The policy stages, the attempts, the answer.
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned::forward(forward, facts.dice),
@@ -52,8 +61,9 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             Ok(pinned) => pinned,
             Err(failure) => return exchange.refuse(failure),
         },
-        Decision::Redirect(rule) => return exchange.redirect(rule, &head.uri, &checked),
-        Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
+        Decision::Redirect(rule) => return told(exchange.redirect(rule, &head.uri, &checked)),
+        Decision::Preflight(preflight) => return exchange.preflight(preflight, &head.headers),
+        Decision::Refuse(refusal) => return told(exchange.refuse(refusal.failure)),
     };
-    policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await
+    told(policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await)
 }

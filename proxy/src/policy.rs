@@ -2,6 +2,7 @@
 
 pub(crate) mod attempts;
 pub(crate) mod budget;
+pub(crate) mod cors;
 pub(crate) mod deadline;
 pub(crate) mod headers;
 pub(crate) mod mirror;

@@ -2,7 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod matcher;
-mod modifier;
+pub(crate) mod modifier;
 pub(crate) mod rewrite;
 mod server_names;
 mod table;

@@ -24,7 +24,8 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 6] = [
+const RUN_ELSEWHERE: [(&str, &str); 7] = [
+    ("cors.yaml", "cors.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("mirror.yaml", "mirror.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),

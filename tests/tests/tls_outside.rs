@@ -106,6 +106,20 @@ async fn an_address_may_be_the_name() {
     assert_eq!(front.greetings()[0].name, None, "an address is no SNI");
 }
 
+/// Straight to an endpoint's own address, the Service's TLS holds too: never plaintext instead.
+#[tokio::test]
+async fn an_endpoint_called_by_its_address_is_spoken_to_through_tls() {
+    let authority = Authority::new("ca");
+    let backend = Backend::http1("api").await;
+    let front = TlsFront::start(backend.address(), &authority.issue(&[NAME]), &["http/1.1"]).await;
+    let files = Files::new(&authority);
+    let policy = mesh::outbound(&[&service("api", "http1", &[front.address()], &files.simple())]);
+    let proxy = Proxy::start(&policy).await;
+    let mut client = Client::http1(proxy.outbound(0), &front.address().to_string()).await;
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(front.greetings()[0].name.as_deref(), Some(NAME));
+}
+
 /// Whatever is wrong with a handshake: the status, the reason, the metric's reason, and nothing at the backend.
 #[tokio::test]
 async fn every_failure_has_its_reason() {

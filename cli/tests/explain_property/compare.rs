@@ -47,6 +47,11 @@ pub(crate) fn compare(report: &Report, happened: &Happened) -> Result<(), String
             same("location", &answer.header("location"), &location.as_str())?;
             headers.iter().try_for_each(|(name, value)| same(name, &answer.header(name), &value.as_str()))
         }
+        Outcome::Preflight { status, headers } => {
+            truth(seen.is_empty(), || "a backend got a preflight".to_owned())?;
+            same("status", &answer.status.as_u16(), status)?;
+            headers.iter().try_for_each(|(name, value)| same(name, &answer.header(name), &value.as_str()))
+        }
         Outcome::Refuse(refusal) => {
             truth(seen.is_empty(), || "a backend got what is refused".to_owned())?;
             same("status", &answer.status.as_u16(), &refusal.status)?;

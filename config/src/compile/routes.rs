@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Scope, connections, matches, mirrors, targets};
+use super::{Scope, connections, cors, matches, mirrors, targets};
 use crate::{
     model::{
         Backend, BackendTarget, ConnectionRule, HeaderModifier, ObjectName, PathMatch, RouteKind, RouteMatch,
@@ -161,6 +161,7 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
         response_headers: modifiers(filters, |filter| filter.response_header_modifier.as_ref()),
         redirect: targets::redirect(filters, prefix),
         rewrite: targets::rewrite(filters, prefix),
+        cors: cors::of(scope, filters),
         mirrors: mirrors::all(scope, route, filters),
         backends: backends.iter().map(|backend| resolve(scope, route, backend, prefix)).collect(),
         settings: scope.layers.rule(service, route, body),
@@ -204,6 +205,7 @@ fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefi
         request_headers: modifiers(&written.filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(&written.filters, |filter| filter.response_header_modifier.as_ref()),
         rewrite: targets::rewrite(&written.filters, prefix),
+        cors: cors::of(scope, &written.filters),
         mirrors: mirrors::all(scope, route, &written.filters),
         origin: scope.origin(&written.span),
     }

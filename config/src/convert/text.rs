@@ -143,7 +143,7 @@ impl Subdomain {
 pub(crate) struct Host(pub(crate) Arc<str>);
 
 impl Host {
-    pub(super) fn parse(text: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let folded = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if is_host(&folded) {
             return Ok(Self(folded.into()));

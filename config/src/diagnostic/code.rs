@@ -49,7 +49,8 @@ impl Code {
             | Code::NoEndpoints
             | Code::RetryBudget
             | Code::RetryRoom
-            | Code::RetryChain => Severity::Warning,
+            | Code::RetryChain
+            | Code::AnyOrigin => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -226,6 +227,11 @@ codes! {
     /// Certificates and keys are read when a proxy takes the policy up, and again when they change; one that cannot be used
     /// keeps the change from being taken up.
     NamedFile = "OR160",
+    /// Every origin is allowed, with credentials.
+    ///
+    /// Any page that somebody visits may then call the service with their cookies and read the answers. List the origins
+    /// that are meant to.
+    AnyOrigin = "OR170",
 }
 
 #[cfg(test)]

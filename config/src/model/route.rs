@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ObjectName, Origin, ServicePort, TrafficSettings};
+use super::{Cors, ObjectName, Origin, ServicePort, TrafficSettings};
 
 /// Which kind of object a rule comes from. In the Gateway API's order (GEP-1294): where several kinds are attached to
 /// one port of a Service, the first of them holds and the others do not.
@@ -75,6 +75,8 @@ pub struct RouteRule {
     pub redirect: Option<Redirect>,
     /// Changes host and path, after the headers.
     pub rewrite: Option<Rewrite>,
+    /// Which pages of other origins may use its answers.
+    pub cors: Option<Cors>,
     /// Where copies of its requests go, as these changes leave them; at most 16.
     pub mirrors: Vec<Mirror>,
     /// The share of weight 0 is nothing; no backend, or all weights 0: 500.
@@ -173,6 +175,8 @@ pub struct Backend {
     pub response_headers: Vec<HeaderModifier>,
     /// Changes host and path; never beside one of the rule.
     pub rewrite: Option<Rewrite>,
+    /// Which pages of other origins may use its answers; never beside one of the rule.
+    pub cors: Option<Cors>,
     /// Where copies of this share go, as the rule's and these changes leave them; at most 16.
     pub mirrors: Vec<Mirror>,
     /// Where it stands.

@@ -151,6 +151,7 @@ impl From<GrpcFilter> for Filter {
             request_redirect: None,
             url_rewrite: None,
             request_mirror: filter.request_mirror,
+            cors: None,
         }
     }
 }

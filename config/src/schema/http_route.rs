@@ -1,7 +1,7 @@
 //! gateway.networking.k8s.io/v1 `HTTPRoute`, with every upstream field. Filters and fields that are not enforced yet
 //! stand in `unsupported`, not here.
 
-use super::{Metadata, ParentRef, RequestMirror};
+use super::{Cors, Metadata, ParentRef, RequestMirror};
 use crate::{
     convert::{
         Any, Bounded, HeaderName, HeaderValue, Host, Label, List, Port, Spanned, Subdomain, Text, choice,
@@ -171,6 +171,8 @@ object! {
         url_rewrite("urlRewrite"): Option<UrlRewrite>,
         /// Sends copies of requests to another backend; may stand several times.
         request_mirror("requestMirror"): Option<RequestMirror>,
+        /// Says which pages of other origins may use the answers.
+        cors("cors"): Option<Cors>,
     }
 }
 
@@ -187,6 +189,8 @@ choice! {
         URLRewrite = "URLRewrite",
         /// Sends copies of requests to another backend.
         RequestMirror = "RequestMirror",
+        /// Says which pages of other origins may use the answers.
+        Cors = "CORS",
     }
 }
 

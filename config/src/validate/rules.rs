@@ -1,30 +1,28 @@
-//! The rules of routes: matches that can be compared, filters that say what they are, backends that exist.
+//! The rules of routes: matches that can be compared, backends that exist. Filters have files of their own.
 
-use super::{Checks, calls, mirrors, path, regex, repeats, targets, timeouts};
+use super::{Checks, calls, cors, filters, mirrors, path, regex, repeats, targets, timeouts};
 use crate::{
-    convert::{HeaderName, Spanned, Text},
+    convert::{Spanned, Text},
     diagnostic::{Code, Fault},
     model::{AppProtocol, RouteKind},
     objects::Object,
     references::{self, Pointer, Resolved},
-    schema::{
-        BackendRef, Filter, FilterType, HeaderModifier, HeaderRule, HttpMatch, Match, PathType, Route, Rule,
-        ValueType,
-    },
+    schema::{BackendRef, FilterType, HeaderRule, HttpMatch, Match, PathType, Route, Rule, ValueType},
     yaml::Span,
 };
 
 pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>) {
     rule.matches.iter().for_each(|one| conditions(one, checks));
-    filters(&rule.filters, checks);
+    filters::check(&rule.filters, checks);
     let (what, fate) = unserved(route.body.kind);
     let lost = format!("this share of the {what}s {fate}");
     for backend in rule.backend_refs.iter() {
-        filters(&backend.filters, checks);
+        filters::check(&backend.filters, checks);
         resolve(backend, route, &lost, checks);
     }
     targets::check(rule, checks);
     mirrors::check(rule, route, checks);
+    cors::check(rule, checks);
     weights(route.body.kind, rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
@@ -79,94 +77,6 @@ fn repeated(what: &str, names: &[(&str, Span)], checks: &mut Checks<'_>) {
         if let Some((_, first)) = names[..index].iter().find(|(earlier, _)| earlier == name) {
             let message = format!("only the first condition on the {what} `{name}` counts");
             checks.push(Fault::warning(Code::NoEffect, *span, message).related(*first, "the first one"));
-        }
-    }
-}
-
-fn filters(filters: &[Filter], checks: &mut Checks<'_>) {
-    for (index, filter) in filters.iter().enumerate() {
-        let kind = filter.kind.value;
-        let (request, response) = (&filter.request_header_modifier, &filter.response_header_modifier);
-        let (redirect, rewrite) = (&filter.request_redirect, &filter.url_rewrite);
-        let mirror = &filter.request_mirror;
-        for body in [request, response].into_iter().flatten() {
-            modifier(body, checks);
-        }
-        let fields = [
-            (
-                FilterType::RequestHeaderModifier,
-                "requestHeaderModifier",
-                request.as_ref().map(|body| body.span),
-            ),
-            (
-                FilterType::ResponseHeaderModifier,
-                "responseHeaderModifier",
-                response.as_ref().map(|body| body.span),
-            ),
-            (FilterType::RequestRedirect, "requestRedirect", redirect.as_ref().map(|body| body.span)),
-            (FilterType::URLRewrite, "urlRewrite", rewrite.as_ref().map(|body| body.span)),
-            (FilterType::RequestMirror, "requestMirror", mirror.as_ref().map(|body| body.span)),
-        ];
-        for (owner, field, written) in fields {
-            match written {
-                None if owner == kind => {
-                    let message = format!("a filter of type {} needs `{field}`", kind.word());
-                    checks.push(Fault::error(Code::MissingField, filter.kind.span, message));
-                }
-                Some(span) if owner != kind => {
-                    let message = format!("`{field}` does not belong to a filter of type {}", kind.word());
-                    let fault = Fault::error(Code::Conflict, span, message);
-                    checks.push(fault.help(format!("write `type: {}`", owner.word())));
-                }
-                Some(_) | None => {}
-            }
-        }
-        let repeatable = kind == FilterType::RequestMirror;
-        let earlier = filters[..index].iter().find(|earlier| earlier.kind.value == kind && !repeatable);
-        if let Some(first) = earlier {
-            let message = format!("a filter of type {} stands here already", kind.word());
-            let fault = Fault::error(Code::Conflict, filter.kind.span, message)
-                .related(first.kind.span, "the first one")
-                .help("write all changes into one filter");
-            checks.push(fault);
-        }
-    }
-}
-
-/// Headers that frame a message or route it: what a person writes here would break the message, or would be undone.
-const FIXED: &[&str] = &[
-    "connection",
-    "content-length",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn modifier(body: &HeaderModifier, checks: &mut Checks<'_>) {
-    let set: Vec<&Spanned<HeaderName>> = body.set.iter().map(|pair| &pair.name).collect();
-    let add: Vec<&Spanned<HeaderName>> = body.add.iter().map(|pair| &pair.name).collect();
-    let remove: Vec<&Spanned<HeaderName>> = body.remove.iter().collect();
-    for name in set.iter().chain(&add).chain(&remove) {
-        let text = &*name.value.0;
-        if FIXED.contains(&text) || text.starts_with("x-outrigger-") {
-            let message = format!("the header `{text}` cannot be changed");
-            let help = "it belongs to the connection or to the proxy itself";
-            checks.push(Fault::error(Code::Header, name.span, message).help(help));
-        }
-    }
-    for names in [set, add, remove] {
-        for (index, name) in names.iter().enumerate() {
-            if let Some(first) = names[..index].iter().find(|earlier| earlier.value == name.value) {
-                let message = format!("the header `{}` is written twice", name.value.0);
-                let fault =
-                    Fault::error(Code::Conflict, name.span, message).related(first.span, "first here");
-                checks.push(fault.help("letter case does not count in header names"));
-            }
         }
     }
 }

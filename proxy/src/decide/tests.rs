@@ -78,10 +78,13 @@ spec:
 "#;
 
 /// A request for `GET http://<authority><path>` by the listener for authorities.
+#[derive(Clone)]
 struct Asked<'a> {
     authority: &'a str,
     path: &'a str,
     by: ListenerKey,
+    /// The request is OPTIONS from another origin, and a preflight unless this is empty.
+    asks_about: Option<&'static str>,
     facts: Facts,
 }
 
@@ -93,7 +96,7 @@ fn ask(authority: &'static str, path: &'static str) -> Asked<'static> {
         now: Instant::now(),
         dice: 1,
     };
-    Asked { authority, path, by: key(Side::Outbound, "127.0.0.1:15001"), facts }
+    Asked { authority, path, by: key(Side::Outbound, "127.0.0.1:15001"), asks_about: None, facts }
 }
 
 impl Asked<'_> {
@@ -112,7 +115,14 @@ impl Asked<'_> {
             Some((host, port)) => (host, Some(port.parse().unwrap())),
             None => (self.authority, None),
         };
-        let (headers, method) = (HeaderMap::new(), Method::GET);
+        let (headers, method) = match self.asks_about {
+            None => (HeaderMap::new(), Method::GET),
+            Some(method) => {
+                let fields = [("origin", "https://a"), ("access-control-request-method", method)];
+                let fields = fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+                (fields.into_iter().filter(|(_, value)| value != "").collect(), Method::OPTIONS)
+            }
+        };
         let head = Head { method: &method, path: self.path, query: None, host, port, headers: &headers };
         decide(snapshot, self.by, &head, &self.facts, recorder)
     }
@@ -125,6 +135,7 @@ impl Asked<'_> {
             }
             Decision::Direct(direct) => format!("{:?} as {}", direct.to, direct.backend().label),
             Decision::Redirect(rule) => format!("redirect of {}", rule.route),
+            Decision::Preflight(preflight) => format!("preflight of {}", preflight.rule.route),
             Decision::Refuse(refusal) => format!("{:?} for {}", refusal.failure, refusal.rule.service),
         }
     }
@@ -311,6 +322,66 @@ fn each_mirror_draws_its_own_share_and_one_that_points_at_nothing_takes_none() {
     assert!((5..50).contains(&counts["backend shop/reviews:443"]), "{counts:?}");
     assert_eq!(counts.len(), 3);
     assert!((4_700..5_300).contains(&both), "the draw does not hang on the choice of backend: {both}");
+}
+
+const CORS: &str = r#"
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cors, namespace: shop}
+spec:
+  parentRefs: [{kind: Service, group: "", name: cart}]
+  rules:
+  - name: put
+    matches: [{path: {value: /api}, method: PUT}]
+    filters: [{type: CORS, cors: {allowOrigins: ["*"]}}]
+    backendRefs: [{name: cart, port: 8080}]
+  - name: written
+    matches: [{path: {value: /written}, method: OPTIONS}]
+    filters: [{type: CORS, cors: {allowOrigins: ["*"]}}]
+    backendRefs: [{name: cart, port: 8080}]
+  - name: backend
+    matches: [{path: {value: /backend}}]
+    backendRefs:
+    - {name: cart, port: 8080, weight: 1, filters: [{type: CORS, cors: {allowOrigins: ["*"]}}]}
+    - {name: canary, port: 80, weight: 1}
+  - name: rest
+    backendRefs: [{name: cart, port: 8080}]
+"#;
+
+#[test]
+fn preflights_are_answered_for_the_rule_that_they_ask_about() {
+    let snapshot = snapshot(&format!("{POLICY}{CORS}"));
+    let outcome = |path, asks_about| {
+        Asked { asks_about: Some(asks_about), ..ask("cart.example.com", path) }.outcome(&snapshot)
+    };
+    let rest = "shop/cors/rest of shop/cart:8080 to shop/cart:8080";
+    assert_eq!(outcome("/api", "PUT"), "preflight of shop/cors/put");
+    assert_eq!(outcome("/api", "DELETE"), rest);
+    assert_eq!(outcome("/api", ""), rest, "not a preflight");
+    assert_eq!(outcome("/other", "PUT"), rest);
+    assert_eq!(outcome("/written", "DELETE"), "preflight of shop/cors/written");
+    assert_eq!(ask("cart.example.com", "/api").outcome(&snapshot), rest);
+    // No route, no policy: the app's own to answer.
+    let own = Asked { asks_about: Some("PUT"), ..ask("canary", "/api") };
+    assert_eq!(own.outcome(&snapshot), "default of shop/canary:80 to shop/canary:80");
+}
+
+/// A backend's policy answers for its share, as it would tell of its answers.
+#[test]
+fn preflights_are_answered_for_the_backend_that_would_get_the_request() {
+    let snapshot = snapshot(&format!("{POLICY}{CORS}"));
+    for dice in 0..50 {
+        let mut asked = Asked { asks_about: Some("PUT"), ..ask("cart.example.com", "/backend") };
+        asked.facts.dice = dice;
+        let expected = match (Asked { asks_about: None, ..asked.clone() }).decide(&snapshot, &mut Silent) {
+            Decision::Forward(forward) if &*forward.backend().label == "shop/cart:8080" => {
+                "preflight of shop/cors/backend"
+            }
+            _ => "shop/cors/backend of shop/cart:8080 to shop/canary:80",
+        };
+        assert_eq!(asked.outcome(&snapshot), expected);
+    }
 }
 
 /// The policy with other backends of the rule `split`, such as a cluster may hold though `check` refuses them.

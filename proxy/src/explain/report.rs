@@ -178,6 +178,10 @@ pub struct Taken {
     pub kind: Option<String>,
     /// Changes to the answer's header, in order.
     pub response_headers: Vec<HeaderChange>,
+    /// What the answer tells browsers of cross-origin use, last of all and whoever makes it, by the policy of the rule or
+    /// of the backend that the dice choose. Absent: there is no such policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Vec<(String, String)>>,
 }
 
 /// What happens to a request.
@@ -202,6 +206,13 @@ pub enum Outcome {
         status: u16,
         /// Where to.
         location: String,
+        /// The answer's header.
+        headers: Vec<(String, String)>,
+    },
+    /// The proxy answers a browser's question before the request that it is about.
+    Preflight {
+        /// The status.
+        status: u16,
         /// The answer's header.
         headers: Vec<(String, String)>,
     },

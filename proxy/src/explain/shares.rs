@@ -30,7 +30,7 @@ impl Explainer {
             Decision::Forward(forward) => &forward.rule,
             Decision::Direct(direct) => return vec![self.direct(direct, admitted)],
             Decision::Refuse(refused) if refused.failure == Failure::NoBackend => &refused.rule,
-            Decision::Refuse(_) | Decision::Redirect(_) => return Vec::new(),
+            Decision::Refuse(_) | Decision::Redirect(_) | Decision::Preflight(_) => return Vec::new(),
         };
         let indices = 0..rule.backends.len();
         let written = |index: usize| source.and_then(|source| source.backends.get(index));
@@ -90,7 +90,7 @@ impl Explainer {
                 return share;
             }
             // A share is a backend: there is no third case.
-            Decision::Direct(_) | Decision::Redirect(_) => return share,
+            Decision::Direct(_) | Decision::Redirect(_) | Decision::Preflight(_) => return share,
         };
         let backend = forward.backend();
         share.backend = name(backend);

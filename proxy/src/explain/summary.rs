@@ -19,6 +19,7 @@ pub(super) fn of(report: &Report) -> String {
         Outcome::Redirect { status, location, .. } => {
             format!("{asked} is redirected: {status} to {location}{by}")
         }
+        Outcome::Preflight { .. } => format!("{asked} is a browser's preflight, which the proxy answers{by}"),
         Outcome::Refuse(refusal) => format!("{asked} is refused: {}{by}{}", refused(refusal), near(report)),
     }
 }

@@ -316,6 +316,45 @@ fn redirects_show_their_whole_answer() {
     assert!(report.timeouts.is_none() && report.retry.is_none() && report.shares.is_empty());
 }
 
+const PAGES: &str = r#"---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: pages, namespace: shop}
+spec:
+  parentRefs: [{group: outrigger.dev, kind: MeshService, name: cart}]
+  rules:
+  - name: put
+    matches: [{path: {value: /pages}, method: PUT}]
+    filters:
+    - {type: CORS, cors: {allowOrigins: ["https://a"], allowMethods: [PUT]}}
+    - {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-a, value: "1"}]}}
+    backendRefs: [{name: reviews, port: 80}]
+"#;
+
+#[test]
+fn preflights_show_their_whole_answer_and_requests_what_the_answer_tells() {
+    let explain = |method, origin, asks: &[(&str, &str)]| {
+        let mut question = Question::new(method, "http://cart:8080/pages/1").unwrap();
+        question.header("origin", origin).unwrap();
+        asks.iter().for_each(|(name, value)| question.header(name, value).unwrap());
+        let resources = fixture::resources(&format!("{POLICY}{PAGES}"));
+        Explainer::new(resources).unwrap().explain(&question).unwrap()
+    };
+    let report = explain("OPTIONS", "https://a", &[("access-control-request-method", "PUT")]);
+    let Outcome::Preflight { status, headers } = &report.outcome else { panic!("{:?}", report.outcome) };
+    let has = |name: &str, value: &str| headers.contains(&(name.to_owned(), value.to_owned()));
+    assert!(*status == 200 && has("access-control-allow-methods", "PUT") && has("x-a", "1"), "{headers:?}");
+    assert!(report.timeouts.is_none() && report.shares.is_empty());
+    assert!(report.summary.contains("preflight, which the proxy answers, by rule shop/pages/put"));
+    assert!(report.to_text(false).contains("access-control-allow-origin: https://a"));
+    assert!(report.candidates.iter().any(|candidate| candidate.taken));
+
+    let report = explain("PUT", "https://evil", &[]);
+    let told = vec![("vary".to_owned(), "Origin".to_owned())];
+    assert_eq!(report.rule.as_ref().unwrap().cors, Some(told));
+    assert!(report.to_text(false).contains("cors: vary: Origin"));
+}
+
 #[test]
 fn a_share_that_resolves_to_nothing_says_why() {
     let report = explain("http://reviews/gone");

@@ -246,7 +246,9 @@ impl Page {
 
     fn answer(&mut self, report: &Report) {
         let mut lines = Vec::new();
-        if let Outcome::Redirect { status, headers, .. } = &report.outcome {
+        if let Outcome::Redirect { status, headers, .. } | Outcome::Preflight { status, headers } =
+            &report.outcome
+        {
             lines.push(format!("status {status}"));
             lines.extend(headers.iter().map(|(name, value)| format!("{name}: {value}")));
             return self.section("answer", &lines);
@@ -262,6 +264,8 @@ impl Page {
         }
         let rule = report.rule.iter().flat_map(|rule| &rule.response_headers);
         lines.extend(rule.map(|change| format!("rule: {}", words(change))));
+        let cors = report.rule.iter().filter_map(|rule| rule.cors.as_deref());
+        lines.extend(cors.flatten().map(|(name, value)| format!("cors: {name}: {value}")));
         self.section("answer", &lines);
     }
 

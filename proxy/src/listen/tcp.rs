@@ -204,8 +204,7 @@ async fn reach(
     record: &mut ConnectionRecord,
 ) -> Result<Reached, Failure> {
     let backend = passage.backend();
-    let address =
-        |addr| Target::Address { addr, protocol: AppProtocol::Tcp, metrics: backend.metrics.clone() };
+    let address = |addr| Target::Address { addr, protocol: AppProtocol::Tcp, backend: backend.clone() };
     let target = match &passage.to {
         PassTo::Backend(_) => Target::Service(backend.clone()),
         PassTo::Address { address: addr, log } => {

@@ -27,8 +27,8 @@ pub(crate) enum Target {
         addr: SocketAddr,
         /// What is spoken there.
         protocol: AppProtocol,
-        /// Counters of attempts.
-        metrics: Arc<BackendMetrics>,
+        /// Whose address it is: its TLS and its counters.
+        backend: Arc<Backend>,
     },
 }
 
@@ -87,16 +87,14 @@ impl Target {
     /// TLS to the endpoints; `None`: plaintext.
     pub(crate) fn tls(&self) -> Option<&Outward> {
         match self {
-            Target::Service(backend) => backend.tls.as_deref(),
-            Target::Address { .. } => None,
+            Target::Service(backend) | Target::Address { backend, .. } => backend.tls.as_deref(),
         }
     }
 
     /// The counters of its attempts.
     pub(crate) fn metrics(&self) -> &Arc<BackendMetrics> {
         match self {
-            Target::Service(backend) => &backend.metrics,
-            Target::Address { metrics, .. } => metrics,
+            Target::Service(backend) | Target::Address { backend, .. } => &backend.metrics,
         }
     }
 }

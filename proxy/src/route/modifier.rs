@@ -72,7 +72,7 @@ pub(crate) fn header_name(name: &str) -> Result<HeaderName, BuildError> {
     HeaderName::from_bytes(name.as_bytes()).map_err(|_| BuildError::HeaderName(name.into()))
 }
 
-fn header_value(value: &str) -> Result<HeaderValue, BuildError> {
+pub(crate) fn header_value(value: &str) -> Result<HeaderValue, BuildError> {
     HeaderValue::from_str(value).map_err(|_| BuildError::HeaderValue(value.into()))
 }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     ctx::Side,
-    policy::budget::Budget,
+    policy::{budget::Budget, cors::Cors},
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::{metrics::Metrics, trace::Tracing},
     upstream::tls::{Connectors, Outward},
@@ -227,6 +227,7 @@ impl Builder<'_> {
                 .clone()
                 .map(|redirect| Box::new(Redirection { redirect, service_port: port.port })),
             rewrite: from.rewrite.clone().map(Box::new),
+            cors: cors(from.cors.as_ref())?,
             mirrors: self.mirrors(&from.mirrors),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
@@ -241,6 +242,7 @@ impl Builder<'_> {
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
             rewrite: from.rewrite.clone().map(Box::new),
+            cors: cors(from.cors.as_ref())?,
             mirrors: self.mirrors(&from.mirrors),
         })
     }
@@ -322,6 +324,7 @@ impl Builder<'_> {
             response_headers: Box::default(),
             redirect: None,
             rewrite: None,
+            cors: None,
             mirrors: Box::default(),
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,
@@ -353,6 +356,10 @@ fn keys(side: Side, binds: impl Iterator<Item = SocketAddr>) -> impl Iterator<It
         *nth += 1;
         ListenerKey { side, bind, nth: *nth - 1 }
     })
+}
+
+fn cors(from: Option<&model::Cors>) -> Result<Option<Box<Cors>>, BuildError> {
+    from.map(Cors::compile).transpose().map(|compiled| compiled.map(Box::new))
 }
 
 fn modifiers(from: &[model::HeaderModifier]) -> Result<Box<[Modifier]>, BuildError> {

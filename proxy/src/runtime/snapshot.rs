@@ -16,7 +16,7 @@ use super::opaque::{ConnectionRule, Opaque};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
-    policy::budget::Budget,
+    policy::{budget::Budget, cors::Cors},
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
@@ -248,6 +248,8 @@ pub struct Rule {
     pub redirect: Option<Box<Redirection>>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
+    /// Which pages of other origins may use its answers.
+    pub(crate) cors: Option<Box<Cors>>,
     /// Where copies of its requests go.
     pub mirrors: Box<[Mirror]>,
     /// Backends with their shares.
@@ -297,6 +299,8 @@ pub struct WeightedBackend {
     pub response_headers: Box<[Modifier]>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
+    /// Which pages of other origins may use its answers; never beside one of the rule.
+    pub(crate) cors: Option<Box<Cors>>,
     /// Where copies of this share go.
     pub mirrors: Box<[Mirror]>,
 }
@@ -328,6 +332,7 @@ impl WeightedBackend {
             request_headers: Box::default(),
             response_headers: Box::default(),
             rewrite: None,
+            cors: None,
             mirrors: Box::default(),
         }
     }
