@@ -74,6 +74,8 @@ pub enum Form {
     Origin,
     /// By absolute URI, as to an HTTP proxy.
     Absolute,
+    /// By authority alone, as CONNECT does.
+    Connect,
 }
 
 /// What happens to a request.
@@ -223,8 +225,10 @@ pub fn decide<R: Recorder>(
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
         Meaning::App(rule) => forward(rule, facts, recorder),
+        // Nobody reads what a tunnel carries, so no route can match it: it goes to the port's own endpoints.
+        Meaning::Port(port) if facts.form == Form::Connect => forward(&port.default_rule, facts, recorder),
         // Requests leave in the clear.
-        Meaning::Port(port) | Meaning::Endpoint(port, _) if port.is_tls() => {
+        Meaning::Port(port) | Meaning::Endpoint(port, _) if port.is_tls() && facts.form != Form::Connect => {
             refuse(Failure::UpstreamProtocol, &port.default_rule)
         }
         Meaning::Port(port) => match preflight::answer(port, head, facts, recorder) {

@@ -67,6 +67,8 @@ pub enum Failure {
     UpstreamCut,
     /// The upstream broke its protocol.
     UpstreamProtocol,
+    /// The endpoint cannot change the protocol as the caller asks.
+    UpgradeUnsupported,
     /// The whole request took too long.
     RequestTimeout,
     /// The last attempt took too long to answer.
@@ -107,6 +109,8 @@ pub enum Malformed {
     Path,
     /// An absolute URI with another scheme than http or https.
     Scheme,
+    /// An absolute https URI, sent to a proxy.
+    HttpsProxyForm,
     /// The head is more than this one field's rule allows.
     Header,
 }
@@ -207,6 +211,7 @@ impl Malformed {
             Malformed::TransferEncoding => "invalid_transfer_encoding",
             Malformed::Path => "invalid_path",
             Malformed::Scheme => "invalid_scheme",
+            Malformed::HttpsProxyForm => "https_in_proxy_form",
             Malformed::Header => "invalid_header",
         }
     }
@@ -246,6 +251,7 @@ impl Failure {
             Failure::UpstreamReset => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UC, "upstream_reset"),
             Failure::UpstreamCut => (StatusCode::BAD_GATEWAY, 14, Flag::UR, "upstream_cut"),
             Failure::UpstreamProtocol => (StatusCode::BAD_GATEWAY, 13, Flag::UPE, "upstream_protocol"),
+            Failure::UpgradeUnsupported => (StatusCode::BAD_GATEWAY, 13, Flag::UPE, "upgrade_not_supported"),
             Failure::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "request_timeout"),
             Failure::AttemptTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "attempt_timeout"),
             Failure::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "stream_idle_timeout"),

@@ -4,10 +4,11 @@
 use std::rc::Rc;
 
 use http::{
-    HeaderMap, HeaderValue, Response, Uri, Version,
+    HeaderMap, HeaderValue, Method, Response, Uri, Version,
     header::{CONTENT_LENGTH, HOST, LOCATION},
     request::Parts,
 };
+use hyper::{ext::Protocol, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
 use crate::{
@@ -19,8 +20,11 @@ use crate::{
         answer::{self, Caller},
         connection::Connection,
     },
-    request::strict::{self, Checked, PathRules, StrictContext},
-    runtime::snapshot::{ListenerKey, Rule, Snapshot},
+    request::{
+        strict::{self, Checked, PathRules, StrictContext},
+        switch::ConnectRule,
+    },
+    runtime::snapshot::{ListenerKey, OutboundTarget, Rule, Snapshot},
     telemetry::{record::Record, trace::Trace},
     worker::Worker,
 };
@@ -37,6 +41,8 @@ pub(crate) struct Exchange {
     pub(crate) caller: Caller,
     /// When its head was complete.
     pub(crate) started: Instant,
+    /// Gives the caller's stream of HTTP/2 once we have agreed to what it is to become.
+    pub(crate) upgrade: Option<OnUpgrade>,
     /// How it named its target; the strict check brings all to one form.
     form: Form,
 }
@@ -49,7 +55,7 @@ impl Exchange {
         let mut record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
         record.trace = Trace::begin(snapshot.tracing, head, now);
         let (caller, form) = (Caller::of(head), form_of(head));
-        Self { connection: connection.clone(), flow, record, caller, started: now, form }
+        Self { connection: connection.clone(), flow, record, caller, started: now, upgrade: None, form }
     }
 
     /// The worker that serves it.
@@ -65,7 +71,11 @@ impl Exchange {
         snapshot: &Snapshot,
     ) -> Result<Checked, Failure> {
         let checked = check(head, body_ended, self.connection.listener.key, snapshot)?;
-        self.caller = Caller::of_checked(&checked, &head.method);
+        if checked.switch.is_some() {
+            // That of HTTP/1 is of no use: its connection is given back whole.
+            let upgrade = head.extensions.remove::<OnUpgrade>();
+            self.upgrade = upgrade.filter(|_| checked.version == Version::HTTP_2);
+        }
         Ok(checked)
     }
 
@@ -132,7 +142,12 @@ pub(crate) fn preflighted(preflight: &Preflight, request: &HeaderMap) -> Option<
 /// How a request named its target. Ask before [`check`], which brings all to one form.
 pub(crate) fn form_of(head: &Parts) -> Form {
     let proxied = head.version != Version::HTTP_2 && head.uri.authority().is_some();
-    if proxied { Form::Absolute } else { Form::Origin }
+    match head.method {
+        // An extended CONNECT of HTTP/2 has scheme and path as any other request.
+        Method::CONNECT if head.extensions.get::<Protocol>().is_none() => Form::Connect,
+        _ if proxied => Form::Absolute,
+        _ => Form::Origin,
+    }
 }
 
 /// The strict check of a request that came in by `listener`. Pure; `explain` asks the same function.
@@ -150,10 +165,22 @@ pub(crate) fn check(
             _ => PathRules::Plain,
         },
         peer_authenticated: false,
+        connect: connect_rule(head, listener, snapshot),
         body_ended,
         fallback_host: fallback_host.as_ref(),
     };
     strict::check(head, &snapshot.mesh.limits, &context)
+}
+
+/// CONNECT is for listeners that go by authority: a pinned one, or one before the app, has nowhere else to go.
+fn connect_rule(head: &Parts, listener: ListenerKey, snapshot: &Snapshot) -> ConnectRule {
+    if head.method != Method::CONNECT {
+        return ConnectRule::Refused;
+    }
+    match snapshot.outbound(listener).map(|listener| &listener.target) {
+        Some(OutboundTarget::ByAuthority) => ConnectRule::Served,
+        _ => ConnectRule::Refused,
+    }
 }
 
 /// What an HTTP/1.0 request without Host means, as health checks still send them: the app, or the listener's Service.
@@ -178,7 +205,8 @@ pub(crate) fn decision_head<'a>(head: &'a Parts, checked: &'a Checked) -> Head<'
         path: head.uri.path(),
         query: head.uri.query(),
         host: checked.authority.host().trim_start_matches('[').trim_end_matches(']'),
-        port: checked.authority.port().filter(|port| *port != 80),
+        // What CONNECT writes is meant: its port has no default.
+        port: checked.authority.port().filter(|port| *port != 80 || head.method == Method::CONNECT),
         headers: &head.headers,
     }
 }

@@ -218,6 +218,10 @@ impl Explainer {
         let source = rule.id.as_ref().zip(rule.origin.as_ref()).and_then(|key| sources.get(&key)).copied();
         report.rule = taken(&decision, source, head);
         self.settings(way, rule, admitted, report);
+        if form == Form::Connect {
+            let note = "CONNECT opens a tunnel: nobody reads what it carries, so no route applies to it";
+            report.notes.push(note.to_owned());
+        }
         let head = named(way, head);
         let named = Admitted { head: &head, ..admitted };
         self.outcome(&decision, &heard, named, source, report);
@@ -241,7 +245,7 @@ impl Explainer {
             Side::Inbound => Hop::Last,
             Side::Outbound => Hop::Here,
         };
-        report.timeouts = Some(settings::timeouts(&rule.settings, asked, checked.grpc));
+        report.timeouts = Some(settings::timeouts(&rule.settings, asked, checked));
         report.retry = Some(settings::retry(&rule.settings, &head.method, hop, checked.grpc));
     }
 

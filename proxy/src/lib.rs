@@ -25,6 +25,7 @@ mod exchange;
 mod inbound;
 mod outbound;
 mod policy;
+mod switched;
 mod tunnel;
 mod upstream;
 mod worker;

@@ -10,6 +10,7 @@ pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod guard;
 pub(crate) mod http;
+pub(crate) mod near;
 pub(crate) mod own;
 pub(crate) mod tcp;
 

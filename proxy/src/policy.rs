@@ -28,6 +28,7 @@ use crate::{
     },
     request::strict::Checked,
     runtime::snapshot::Rule,
+    switched::{self, Opening},
 };
 
 /// What was decided for one request; it holds for all of its attempts.
@@ -73,9 +74,11 @@ pub(crate) async fn run(
     if let Err(failure) = headers::on_request(&mut head, pinned.forward, &mut copies) {
         return exchange.refuse(failure);
     }
+    // What an endpoint that speaks HTTP/1.1 needs to hear of an upgrade that HTTP/2 asked for.
+    let nonce = switched::nonce(&mut head, checked, &worker);
 
     // deadline: the smaller of the policy's and the caller's; it runs until the answer has ended.
-    let limit = deadline::limits(&settings.timeouts, deadline::asked(&head.headers, checked), checked.grpc);
+    let limit = deadline::limits(&settings.timeouts, deadline::asked(&head.headers, checked), checked);
     let deadline = Deadline::start(limit, &exchange.flow, &worker.deadlines, exchange.started);
 
     // The body is held back where the caller waits to be asked for it.
@@ -101,6 +104,10 @@ pub(crate) async fn run(
     exchange.record.attempted(attempted.made, attempted.upstream);
 
     match attempted.result {
+        // HTTP ends here.
+        Ok((answered, picked)) if switched::concerns(&exchange, &answered) => {
+            switched::answer(exchange, &pinned, checked, answered, Opening { picked, nonce })
+        }
         Ok(answered) => answer(exchange, &pinned, checked, answered, (deadline, limits.trailer_bytes)),
         Err(failure) => exchange.refuse(failure),
     }

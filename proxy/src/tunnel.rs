@@ -105,6 +105,12 @@ where
         self
     }
 
+    /// What the upstream has said before, behind its agreement to the tunnel: the first bytes for the caller.
+    pub(crate) fn answered(mut self, read: Bytes) -> Self {
+        self.down.kept = read;
+        self
+    }
+
     /// Copies until both peers have ended, one breaks off, or no byte moves for `idle`. `moved` hears, while the tunnel
     /// runs, who sent how many bytes that the other side has taken.
     pub(crate) async fn run(

@@ -3,6 +3,7 @@
 pub(crate) mod attempt;
 pub(crate) mod connect;
 pub(crate) mod dns;
+pub(crate) mod far;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod io;

@@ -18,6 +18,7 @@ pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod skip;
+pub mod switching;
 pub mod unreachable;
 pub mod verbatim;
 pub mod wait;

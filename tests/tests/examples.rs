@@ -24,14 +24,16 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 7] = [
+const RUN_ELSEWHERE: [(&str, &str); 9] = [
     ("cors.yaml", "cors.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),
+    ("http-proxy.yaml", "interop.rs"),
     ("mirror.yaml", "mirror.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),
     ("tracing.yaml", "tracing.rs"),
     ("tcp.yaml", "tcp.rs"),
     ("tls-passthrough.yaml", "tls_route.rs"),
+    ("websocket.yaml", "upgrades.rs"),
 ];
 
 fn folder() -> PathBuf {

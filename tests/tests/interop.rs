@@ -8,6 +8,7 @@ use outrigger_tests::{
     backend::{Answer, Backend},
     client::Client,
     mesh::{self, Proxy},
+    outside::{Authority, TlsFront},
     skip,
     wait::{until, within},
 };
@@ -77,6 +78,43 @@ async fn curl_uses_the_outbound_listener_as_its_http_proxy() {
     let text = run("curl", &["-sS", "--fail", "--proxy", &via, "http://reviews/list"]).await;
     let answer: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((&answer["path"], &answer["authority"]), (&"/list".into(), &"reviews".into()));
+}
+
+/// `examples/http-proxy.yaml` with curl, by absolute URI and by CONNECT, plain and with the app's own TLS inside.
+#[tokio::test]
+async fn curl_tunnels_through_the_outbound_listener() {
+    let name = "curl_tunnels_through_the_outbound_listener";
+    if skip::without_program(name, "curl", "curl") {
+        return;
+    }
+    let (reviews, api) = (Backend::http1("reviews").await, Backend::http1("api").await);
+    let authority = Authority::new("ca");
+    let front = TlsFront::start(api.address(), &authority.issue(&["api.example.com"]), &["http/1.1"]).await;
+    let example =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/http-proxy.yaml")).unwrap();
+    let policy = example
+        .replace("127.0.0.1:15001", "127.0.0.1:0")
+        .replace("  outbound:", "  admin: {bind: \"127.0.0.1:0\"}\n  outbound:")
+        .replace("127.0.0.1:9001", &reviews.address().to_string())
+        .replace("dns: \"api.example.com:443\"", &format!("address: \"{}\"", front.address()));
+    let proxy = Proxy::start(&policy).await;
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    fs::write(ca.path(), authority.pem()).unwrap();
+    let (via, ca) = (format!("http://{}", proxy.outbound(0)), ca.path().display().to_string());
+    let ask = async |arguments: &[&str]| -> serde_json::Value {
+        let text = run("curl", &[&["-sS", "--fail", "--proxy", &via], arguments].concat()).await;
+        serde_json::from_str(&text).unwrap()
+    };
+    assert_eq!(ask(&["http://reviews/list"]).await["authority"], "reviews");
+    assert_eq!(ask(&["--proxytunnel", "http://reviews/tunnelled"]).await["path"], "/tunnelled");
+    let answer = ask(&["--cacert", &ca, "https://api.example.com/v1?a=b"]).await;
+    assert_eq!((&answer["backend"], &answer["path"]), (&"api".into(), &"/v1?a=b".into()));
+    let metrics = proxy.metrics().await;
+    assert_eq!(metrics.sum("outrigger_tunnels_total", &[("kind", "connect")]), 2.0);
+    let refused =
+        ["-sS", "-o", "/dev/null", "-w", "%{http_connect}", "--proxy", &via, "https://elsewhere.example/"];
+    let output = Command::new("curl").args(refused).output().await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "404", "egress is denied");
 }
 
 #[tokio::test]

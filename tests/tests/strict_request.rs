@@ -418,7 +418,12 @@ fn neighbours_fields() {
             ),
             (
                 "websocket",
-                "GET / HTTP/1.1\r\n{B}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+                "GET / HTTP/1.1\r\n{B}Connection: close, Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n",
+                Passed("GET / HTTP/1.1", &["connection: upgrade", "upgrade: websocket"], ""),
+            ),
+            (
+                "websocket for somebody else",
+                "GET / HTTP/1.1\r\n{B}Upgrade: websocket\r\n\r\n",
                 Passed("GET / HTTP/1.1", &[], ""),
             ),
             (

@@ -26,7 +26,7 @@ use crate::{
     policy::deadline::Deadline,
     request::trailers,
     telemetry::record::Record,
-    upstream::{http1, http2},
+    upstream::{far::Far, http1, http2},
     worker::deadline::Deadlines,
 };
 
@@ -43,8 +43,17 @@ pub(crate) struct UpstreamBody {
 #[derive(Debug)]
 enum Inner {
     Ended,
-    Http1 { body: Incoming, lease: http1::Lease },
-    Http2 { body: RecvStream, _place: http2::Place, upload: Option<AbortHandle> },
+    Http1 {
+        body: Incoming,
+        lease: http1::Lease,
+    },
+    Http2 {
+        body: RecvStream,
+        _place: http2::Place,
+        upload: Option<AbortHandle>,
+    },
+    /// No body: the connection has become something else.
+    Switched(Box<Far>),
 }
 
 /// What came of an answer that is read and thrown away.
@@ -67,9 +76,27 @@ impl UpstreamBody {
         Self { inner: Inner::Http2 { body, _place: place, upload } }
     }
 
+    /// What comes is not a body.
+    pub(crate) fn switched(far: Far) -> Self {
+        Self { inner: Inner::Switched(Box::new(far)) }
+    }
+
+    /// Whether the connection is HTTP no more.
+    pub(crate) fn is_switched(&self) -> bool {
+        matches!(self.inner, Inner::Switched(_))
+    }
+
+    /// What the connection has become, if it is HTTP no more.
+    pub(crate) fn take_switched(&mut self) -> Option<Box<Far>> {
+        match std::mem::replace(&mut self.inner, Inner::Ended) {
+            Inner::Switched(far) => Some(far),
+            _ => None,
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.inner {
-            Inner::Ended => Poll::Ready(None),
+            Inner::Ended | Inner::Switched(_) => Poll::Ready(None),
             Inner::Http1 { body, .. } => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|got| got.map_err(|_| BodyError::Upstream))),
@@ -79,7 +106,7 @@ impl UpstreamBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.inner {
-            Inner::Ended => true,
+            Inner::Ended | Inner::Switched(_) => true,
             Inner::Http1 { body, .. } => body.is_end_stream(),
             Inner::Http2 { body, .. } => body.is_end_stream(),
         }
@@ -88,7 +115,7 @@ impl UpstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.inner {
             Inner::Http1 { body, .. } => body.size_hint(),
-            Inner::Ended => SizeHint::with_exact(0),
+            Inner::Ended | Inner::Switched(_) => SizeHint::with_exact(0),
             Inner::Http2 { .. } => SizeHint::default(),
         }
     }

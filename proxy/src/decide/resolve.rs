@@ -59,7 +59,7 @@ pub(super) fn resolve<'a, R: Recorder>(
     recorder.passed(Way::OriginalDestination(facts.original_destination));
     let egress = match facts.form {
         Form::Origin => snapshot.mesh.egress,
-        Form::Absolute => snapshot.mesh.proxy_form_egress,
+        Form::Absolute | Form::Connect => snapshot.mesh.proxy_form_egress,
     };
     by_authority(snapshot, egress, head, recorder)
 }

@@ -152,7 +152,7 @@ impl Question {
             head.headers = headers;
         }
         head.uri = match self.form {
-            Form::Absolute => self.uri.clone(),
+            Form::Absolute | Form::Connect => self.uri.clone(),
             Form::Origin if self.method == Method::CONNECT => self.uri.clone(),
             Form::Origin => Uri::from(self.path()?),
         };

@@ -182,7 +182,7 @@ fn outside(asked: Asked<'_>) -> String {
 fn denied(asked: Asked<'_>) -> String {
     match asked.form {
         Form::Origin => "egress is Deny: what no Service answers to is refused".to_owned(),
-        Form::Absolute => {
+        Form::Absolute | Form::Connect => {
             "requests in HTTP-proxy form reach only what the mesh knows, unless Mesh.spec.egress.mode allows it".to_owned()
         }
     }
@@ -191,7 +191,7 @@ fn denied(asked: Asked<'_>) -> String {
 fn mode(asked: Asked<'_>) -> Egress {
     match asked.form {
         Form::Origin => asked.resources.mesh.egress,
-        Form::Absolute => asked.resources.mesh.proxy_form_egress,
+        Form::Absolute | Form::Connect => asked.resources.mesh.proxy_form_egress,
     }
 }
 

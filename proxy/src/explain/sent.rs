@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{Version, header::HOST, request::Parts, uri::Scheme};
+use http::{Method, Version, header::HOST, request::Parts, uri::Scheme};
 use outrigger_config::model::{self, AppProtocol, PathRewrite};
 
 use super::report::{Change, HeaderChange, Sent};
@@ -10,7 +10,7 @@ use crate::{
     decide::Forward,
     error::Failure,
     policy::{deadline, headers, mirror::Copies},
-    request::{strict::Checked, target},
+    request::{strict::Checked, switch::Switch, target, websocket},
 };
 
 /// Runs the stages that change a head, up to the form of the upstream's version. `left` is what a gRPC upstream is told.
@@ -30,13 +30,22 @@ pub(super) fn sent(
     if let Some(left) = left.filter(|_| checked.grpc) {
         deadline::tell(&mut head.headers, left);
     }
+    let upgrade = match checked.switch.as_deref() {
+        Some(Switch::Upgrade(upgrade)) => Some(upgrade),
+        Some(Switch::Connect) | None => None,
+    };
     let version = match protocol {
         AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls => {
             target::for_http1(&mut head, checked.framing);
+            upgrade.into_iter().for_each(|upgrade| upgrade.ask(&mut head.headers));
             "HTTP/1.1"
         }
         AppProtocol::Http2 | AppProtocol::Grpc => {
             target::for_http2(&mut head, scheme).map_err(|_| Failure::Internal)?;
+            if upgrade.is_some() {
+                head.method = Method::CONNECT;
+                head.headers.remove(websocket::KEY);
+            }
             "HTTP/2"
         }
     };

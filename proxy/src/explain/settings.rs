@@ -14,6 +14,7 @@ use crate::{
         deadline::{self, Limits},
         retry::{self, Judgement, Outcome},
     },
+    request::strict::Checked,
     telemetry::metrics::RetryDenied,
     upstream::attempt::Class,
 };
@@ -38,9 +39,9 @@ fn setting<T>(origins: &SettingOrigins, leaf: &str, value: Option<T>) -> Setting
 }
 
 /// The time limits of a request that itself asks for `asked`.
-pub(super) fn timeouts(settings: &TrafficSettings, asked: Option<Duration>, grpc: bool) -> Timeouts {
+pub(super) fn timeouts(settings: &TrafficSettings, asked: Option<Duration>, checked: &Checked) -> Timeouts {
     let (timeouts, origins) = (&settings.timeouts, &settings.origins);
-    let Limits { request, idle } = deadline::limits(timeouts, asked, grpc);
+    let Limits { request, idle } = deadline::limits(timeouts, asked, checked);
     let time = |leaf: &str, value: Option<Duration>| setting(origins, leaf, value.map(format_duration));
     let callers = |value: Option<Duration>| Setting {
         value: value.map(format_duration),

@@ -15,6 +15,7 @@ use crate::{
     error::Failure,
     listen::answer::Caller,
     policy::deadline,
+    request::switch::Switch,
     runtime::snapshot::{Backend, Rule, WeightedBackend},
 };
 
@@ -106,7 +107,7 @@ impl Explainer {
         let scheme = if share.tls.is_some() { &Scheme::HTTPS } else { &Scheme::HTTP };
         share.outcome = match self.sent(rule, Some(&forward), admitted, (protocol, scheme)) {
             Ok(sent) => {
-                share.sent = Some(sent);
+                share.sent = sent;
                 self.reached(&share, caller)
             }
             Err(failure) => Outcome::Refuse(refusal(failure, caller)),
@@ -145,7 +146,7 @@ impl Explainer {
                 Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
                 Ok(_) => Outcome::Direct { to },
             },
-            sent: sent.ok(),
+            sent: sent.ok().flatten(),
             response_headers: Vec::new(),
             tls: None,
             load_balancer: None,
@@ -160,11 +161,15 @@ impl Explainer {
         forward: Option<&Forward>,
         admitted: Admitted<'_>,
         spoken: (AppProtocol, &Scheme),
-    ) -> Result<Sent, Failure> {
+    ) -> Result<Option<Sent>, Failure> {
         let Admitted { head, checked, .. } = admitted;
+        // A tunnel carries what the caller sends, and nothing before that.
+        if checked.switch.as_deref() == Some(&Switch::Connect) {
+            return Ok(None);
+        }
         let asked = deadline::asked(&head.headers, checked);
-        let limits = deadline::limits(&rule.settings.timeouts, asked, checked.grpc);
-        sent::sent(head, forward, checked, spoken, limits.request)
+        let limits = deadline::limits(&rule.settings.timeouts, asked, checked);
+        sent::sent(head, forward, checked, spoken, limits.request).map(Some)
     }
 
     fn tls(&self, backend: &Backend) -> Option<Tls> {

@@ -3,7 +3,7 @@
 //! The caller learns the reason, never policy: no rule, endpoint or address is named.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Response, Version, header, request::Parts};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, Version, header, request::Parts};
 
 use crate::{
     error::{Failure, Flag, Form, Malformed},
@@ -27,27 +27,34 @@ pub struct Caller {
     pub grpc: bool,
     /// The request is a HEAD.
     pub head: bool,
+    /// The request is a CONNECT: no answer of success may be given but with the tunnel.
+    pub connect: bool,
 }
 
 impl Caller {
     /// Reads the caller from a request's head, checked or not.
     pub fn of(parts: &Parts) -> Self {
-        let grpc = parts.headers.get(header::CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()));
-        Self { version: parts.version, grpc, head: parts.method == Method::HEAD }
+        Self::new(&parts.method, parts.version, &parts.headers)
     }
 
     /// The same from a request that was not taken apart yet.
     pub fn of_request<B>(request: &http::Request<B>) -> Self {
-        let grpc = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| crate::request::is_grpc(value.as_bytes()));
-        Self { version: request.version(), grpc, head: *request.method() == Method::HEAD }
+        Self::new(request.method(), request.version(), request.headers())
     }
 
     /// The same from a checked head.
     pub fn of_checked(checked: &Checked, method: &Method) -> Self {
-        Self { version: checked.version, grpc: checked.grpc, head: method == Method::HEAD }
+        let connect = method == Method::CONNECT;
+        let grpc = checked.grpc && !connect;
+        Self { version: checked.version, grpc, head: method == Method::HEAD, connect }
+    }
+
+    fn new(method: &Method, version: Version, headers: &HeaderMap) -> Self {
+        let connect = method == Method::CONNECT;
+        // gRPC's form of a failure is a 200.
+        let grpc =
+            headers.get(header::CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes())) && !connect;
+        Self { version, grpc, head: method == Method::HEAD, connect }
     }
 }
 
@@ -62,7 +69,9 @@ pub fn answer(failure: Failure, caller: Caller) -> Response<Bytes> {
     if form.flag == Flag::UO {
         headers.insert(OVERLOADED, HeaderValue::from_static("true"));
     }
-    if caller.version != Version::HTTP_2 && framing_is_doubtful(failure) {
+    // Bytes that a caller has sent for a tunnel must not be read as its next request.
+    let doubtful = framing_is_doubtful(failure) || caller.connect;
+    if caller.version != Version::HTTP_2 && doubtful {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -135,6 +144,7 @@ pub(crate) fn describe(failure: Failure) -> &'static str {
         Failure::UpstreamReset => "the connection ended before the answer began",
         Failure::UpstreamCut => "the answer was cut off",
         Failure::UpstreamProtocol => "the upstream broke its protocol",
+        Failure::UpgradeUnsupported => "the endpoint does not change protocols as this request asks",
         Failure::RequestTimeout => "the request took longer than its timeout",
         Failure::AttemptTimeout => "the upstream did not answer within the attempt timeout",
         Failure::StreamIdle => "no byte moved within the idle timeout",
@@ -159,6 +169,9 @@ fn describe_malformed(what: Malformed) -> &'static str {
         }
         Malformed::Path => "the path has no safe reading",
         Malformed::Scheme => "the scheme is neither http nor https",
+        Malformed::HttpsProxyForm => {
+            "https in HTTP-proxy form: send CONNECT, or http to a Service whose policy adds TLS"
+        }
         Malformed::Header => "a header field breaks its rule",
     }
 }
@@ -169,8 +182,8 @@ mod tests {
 
     use super::*;
 
-    const HTTP1: Caller = Caller { version: Version::HTTP_11, grpc: false, head: false };
-    const GRPC: Caller = Caller { version: Version::HTTP_2, grpc: true, head: false };
+    const HTTP1: Caller = Caller { version: Version::HTTP_11, grpc: false, head: false, connect: false };
+    const GRPC: Caller = Caller { version: Version::HTTP_2, grpc: true, head: false, connect: false };
 
     #[test]
     fn plain_text() {
@@ -213,6 +226,17 @@ mod tests {
                 .contains_key("connection")
         );
         assert_eq!(answer(Failure::TransferCoding, HTTP1).status(), 501);
+    }
+
+    #[test]
+    fn connect_gets_no_200_and_no_next_request() {
+        let request =
+            http::Request::connect("a:1").header("content-type", "application/grpc").body(()).unwrap();
+        let response = answer(Failure::NoService, Caller::of_request(&request));
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["connection"]),
+            (404, &"close".parse().unwrap())
+        );
     }
 
     #[test]

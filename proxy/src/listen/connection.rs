@@ -26,9 +26,11 @@ use outrigger_config::model::Limits;
 use super::{
     Listener,
     header_watch::{Expiry, HeaderWatch},
+    near::{Handover, StreamTask},
 };
 use crate::{
     request::forwarded::PeerAddress,
+    switched::Waiting,
     upstream::io::{Link, MeteredIo},
     worker::Worker,
 };
@@ -42,6 +44,10 @@ pub(crate) struct Connection {
     /// The peer's address as a header value.
     pub(crate) address: PeerAddress,
     pub(crate) watch: RefCell<HeaderWatch>,
+    /// HTTP/1: the tunnel that the connection becomes.
+    pub(crate) switched: Handover<Waiting>,
+    /// HTTP/2: the next task that hyper starts sends this stream's data.
+    pub(crate) sending: Handover<Rc<StreamTask>>,
 }
 
 /// The caller's socket as hyper reads it.
@@ -56,6 +62,11 @@ impl CallerIo {
     /// `prefix` was read before, to detect the protocol; the watch has not seen it yet.
     pub(crate) fn new(io: MeteredIo, prefix: Bytes, connection: Rc<Connection>) -> Self {
         Self { io, prefix, connection }
+    }
+
+    /// The socket, and what of the prefix nobody has read.
+    pub(crate) fn into_parts(self) -> (MeteredIo, Bytes) {
+        (self.io, self.prefix)
     }
 }
 
@@ -135,14 +146,13 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Serves `served` until it ends, the caller vanishes or a deadline passes.
 pub(crate) async fn drive(
-    served: impl Served,
+    mut served: Pin<&mut impl Served>,
     connection: &Rc<Connection>,
     link: &Arc<Link>,
     limits: &Limits,
 ) -> End {
     let worker = &connection.worker;
     let timer = worker.deadlines.at(due(connection, limits).0);
-    let mut served = pin!(served);
     let mut failed = pin!(link.failed());
     let mut closing = pin!(closing(worker, &connection.listener));
     let mut finishing = false;

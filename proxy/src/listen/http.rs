@@ -1,6 +1,13 @@
 //! Serves HTTP/1 and HTTP/2 on a caller's connection with hyper, inside our limits.
 
-use std::{convert::Infallible, future::Future, io, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    convert::Infallible,
+    future::Future,
+    io,
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+};
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response};
@@ -20,6 +27,7 @@ use super::{
     detect::{Detector, Verdict},
     guard::{Panicked, guard},
     header_watch::{HeaderWatch, Protocol},
+    near::{Handover, Near},
     tcp,
 };
 use crate::{
@@ -73,8 +81,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         _ => Protocol::Http1,
     };
     let watch = HeaderWatch::new(protocol, now.into_std()).into();
-    let connection =
-        Rc::new(Connection { worker, listener, peer, watch, address: PeerAddress::new(peer.ip()) });
+    let connection = Rc::new(Connection {
+        worker,
+        listener,
+        peer,
+        watch,
+        address: PeerAddress::new(peer.ip()),
+        switched: Handover::default(),
+        sending: Handover::default(),
+    });
     let end = match detected {
         Ok((verdict, prefix)) => {
             let io = CallerIo::new(io, prefix, connection.clone());
@@ -136,38 +151,52 @@ async fn answer(
 
 async fn serve_http1(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>, limits: &Limits) -> End {
     let service = service_fn(|request| answer(connection.clone(), request));
-    let served = http1::Builder::new()
+    let mut served = http1::Builder::new()
         .half_close(true)
         .header_read_timeout(None)
         .auto_date_header(false)
         .max_headers(HEAD_FIELDS)
         .max_buf_size(HEAD_BUFFER)
         .serve_connection(TokioIo::new(io), service);
-    drive(served, connection, link, limits).await
+    let end = drive(Pin::new(&mut served), connection, link, limits).await;
+    // Taken in any case: it holds the connection that holds it.
+    let switched = connection.switched.take();
+    if let (Some(waiting), End::Served(Ok(()))) = (switched, &end) {
+        let parts = served.into_parts();
+        let (io, unread) = parts.io.into_inner().into_parts();
+        let said = if unread.is_empty() { parts.read_buf } else { [parts.read_buf, unread].concat().into() };
+        Box::pin(waiting.join(Near::Socket(io), Some(link.clone()), said)).await;
+    }
+    end
 }
 
 async fn serve_http2(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>, limits: &Limits) -> End {
     // Streams are tasks of their own and outlive this borrow.
     let shared = connection.clone();
     let service = service_fn(move |request| answer(shared.clone(), request));
-    let served = http2::Builder::new(LocalExec)
+    let exec = StreamExec(connection.clone());
+    let served = http2::Builder::new(exec)
         .auto_date_header(false)
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.max_concurrent_streams)
         .initial_stream_window_size(WINDOWS.0)
         .initial_connection_window_size(WINDOWS.1)
         .max_header_list_size(HEAD_BUFFER as u32)
         .max_send_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(io), service);
-    drive(served, connection, link, limits).await
+    drive(pin!(served), connection, link, limits).await
 }
 
 /// Spawns the tasks of HTTP/2 streams on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct LocalExec;
+#[derive(Clone, Debug)]
+struct StreamExec(Rc<Connection>);
 
-impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExec {
+impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for StreamExec {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
+        match self.0.sending.take() {
+            None => drop(tokio::task::spawn_local(future)),
+            Some(task) => task.spawn(future),
+        }
     }
 }
 

@@ -219,6 +219,7 @@ async fn reach(
     let plan = Plan {
         metrics: &backend.metrics,
         protocol: AppProtocol::Tcp,
+        switch: None,
         // TLS of the caller's own goes through as it is.
         tls: target.tls().filter(|_| !passage.rule.tls && !record.is_tls()),
         connect: passage.rule.settings.timeouts.connect,

@@ -196,6 +196,7 @@ impl Attempts<'_> {
             metrics: target.metrics(),
             protocol: target.protocol(self.checked.version),
             tls: target.tls(),
+            switch: self.checked.switch.as_deref(),
             connect: timeouts.connect,
             repeatable: self.repeatable,
         };
@@ -209,7 +210,8 @@ impl Attempts<'_> {
                     deadline::tell(&mut head.headers, left);
                 }
                 self.trace.tell(&mut head);
-                let handover = Handover { key: self.key.as_ref(), framing: self.checked.framing };
+                let (key, framing) = (self.key.as_ref(), self.checked.framing);
+                let handover = Handover { key, framing, upgrade: plan.upgrade() };
                 let request = Request::from_parts(head, body);
                 let sent =
                     self.within(pin!(attempt::send(opened, request, handover)), timeouts.attempt).await;

@@ -31,14 +31,18 @@ pub(crate) struct Limits {
     pub(crate) idle: Option<Duration>,
 }
 
-/// The limits of a request. `asked` is what the caller itself allows; streams of gRPC have no pause limit unless one
-/// was written down.
-pub(crate) fn limits(timeouts: &Timeouts, asked: Option<Duration>, grpc: bool) -> Limits {
+/// The limits of a request. `asked` is what the caller itself allows.
+pub(crate) fn limits(timeouts: &Timeouts, asked: Option<Duration>, checked: &Checked) -> Limits {
+    limits_of(timeouts, asked, checked.grpc || checked.switch.is_some())
+}
+
+/// Streams of gRPC, and what is to become another protocol (`patient`), have no pause limit unless one was written down.
+fn limits_of(timeouts: &Timeouts, asked: Option<Duration>, patient: bool) -> Limits {
     let request = match (timeouts.request, asked) {
         (Some(own), Some(asked)) => Some(own.min(asked)),
         (own, asked) => own.or(asked),
     };
-    let idle = timeouts.stream_idle.filter(|_| !grpc || timeouts.stream_idle_set);
+    let idle = timeouts.stream_idle.filter(|_| !patient || timeouts.stream_idle_set);
     Limits { request, idle }
 }
 
@@ -113,13 +117,13 @@ mod tests {
             stream_idle: Some(second * 300),
             stream_idle_set: false,
         };
-        assert_eq!(limits(&timeouts, Some(second), false).request, Some(second));
-        assert_eq!(limits(&timeouts, Some(second * 9), true).request, Some(second * 3));
-        assert_eq!(limits(&timeouts, None, true).idle, None);
-        assert_eq!(limits(&timeouts, None, false).idle, Some(second * 300));
+        assert_eq!(limits_of(&timeouts, Some(second), false).request, Some(second));
+        assert_eq!(limits_of(&timeouts, Some(second * 9), true).request, Some(second * 3));
+        assert_eq!(limits_of(&timeouts, None, true).idle, None);
+        assert_eq!(limits_of(&timeouts, None, false).idle, Some(second * 300));
         timeouts.stream_idle_set = true;
-        assert_eq!(limits(&timeouts, None, true).idle, Some(second * 300));
+        assert_eq!(limits_of(&timeouts, None, true).idle, Some(second * 300));
         timeouts.request = None;
-        assert_eq!(limits(&timeouts, Some(second), true).request, Some(second));
+        assert_eq!(limits_of(&timeouts, Some(second), true).request, Some(second));
     }
 }

@@ -63,8 +63,12 @@ impl Copies {
         }
     }
 
-    /// Sends them, with what will be read of the body.
+    /// Sends them, with what will be read of the body. A request that becomes a tunnel has no copy: its other side would
+    /// have nobody to talk to.
     pub(crate) fn send(self, worker: &Rc<Worker>, checked: &Checked, inlet: &mut Inlet) {
+        if checked.switch.is_some() {
+            return;
+        }
         for copy in self.0 {
             copy.to.metrics.begun(worker.id);
             if copy.to.metrics.open_on(worker.id) > OPEN {
@@ -165,6 +169,7 @@ async fn exchange(
     let plan = Plan {
         metrics: target.metrics(),
         protocol: target.protocol(way.version),
+        switch: None,
         connect: timeouts.connect,
         tls: target.tls(),
         repeatable: false,
@@ -176,7 +181,8 @@ async fn exchange(
     };
     let started = Instant::now();
     let attempt = timeouts.attempt.map(|limit| worker.deadlines.after(limit));
-    let mut answer = pin!(attempt::send(opened, request, Handover { key: None, framing: way.framing }));
+    let mut answer =
+        pin!(attempt::send(opened, request, Handover { key: None, framing: way.framing, upgrade: None }));
     let answer = poll_fn(|cx| {
         if attempt.as_ref().is_some_and(|timer| timer.poll_expired(cx).is_ready()) {
             return Poll::Ready(Err(AttemptError::new(Failure::AttemptTimeout, Class::Timeout)));

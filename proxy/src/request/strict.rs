@@ -11,7 +11,8 @@
 //!   `te` is absent or exactly `trailers`, kept because the proxy itself passes trailers on;
 //! * no field claims to be ours.
 //!
-//! Upgrades are not served: an `Upgrade` is taken off and the request goes on as a plain one, so the app declines it.
+//! What the connection is to become stands beside the head, in [`Checked::switch`]. A CONNECT has an authority and no
+//! path; an extended CONNECT of HTTP/2 has become a GET.
 
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use super::{
     names::Class,
     path,
     seen::{Coding, Expect, Length, Seen, Te, Upgrade, number},
+    switch::{self, ConnectRule, Switch},
 };
 pub use crate::ctx::Side;
 use crate::error::{Failure, Malformed};
@@ -44,6 +46,8 @@ pub struct StrictContext<'a> {
     pub path_rules: PathRules,
     /// The peer proved to be a proxy of the mesh: its `x-outrigger-*` are read. Nobody is until mTLS says so.
     pub peer_authenticated: bool,
+    /// Whether CONNECT is served here.
+    pub connect: ConnectRule,
     /// The request's body is known to be at its end (`Body::is_end_stream`).
     pub body_ended: bool,
     /// Host of an HTTP/1.0 request that has none: the pinned Service or the app. `None`: such a request is refused.
@@ -65,8 +69,8 @@ pub struct Checked {
     pub grpc: bool,
     /// The caller takes trailers (`te: trailers`).
     pub trailers: bool,
-    /// An upgrade other than h2c was asked for, and taken off.
-    pub upgrade: bool,
+    /// What the connection is to become; the fields that ask for it are taken off. Boxed: few requests have one.
+    pub switch: Option<Box<Switch>>,
     /// What the proxy of an authenticated caller says.
     pub mesh: MeshHints,
 }
@@ -101,10 +105,14 @@ pub struct MeshHints {
 pub fn check(parts: &mut Parts, limits: &Limits, cx: &StrictContext<'_>) -> Result<Checked, Failure> {
     let seen = Seen::of(&parts.headers);
     within_limits(parts, &seen, limits)?;
+    let switch = switch::read(parts, &seen, cx.connect)?;
     method_is_served(parts)?;
     let framing = framing(parts.version, &seen, cx)?;
     let authority = effective_authority(parts, &seen, cx)?;
-    normalise_uri(parts, cx.path_rules)?;
+    match switch.as_deref() {
+        Some(Switch::Connect) => tunnel_is_clear(&authority, framing)?,
+        _ => normalise_uri(parts, cx.path_rules)?,
+    }
     let mesh = mesh_hints(&parts.headers, &seen, cx);
     strip(&mut parts.headers, &seen, parts.version, cx.side);
     Ok(Checked {
@@ -116,7 +124,7 @@ pub fn check(parts: &mut Parts, limits: &Limits, cx: &StrictContext<'_>) -> Resu
             && framing != Framing::Ended,
         grpc: seen.grpc,
         trailers: seen.te.wants_trailers(),
-        upgrade: seen.upgrade == Upgrade::Other,
+        switch,
         mesh,
     })
 }
@@ -136,7 +144,6 @@ fn within_limits(parts: &Parts, seen: &Seen, limits: &Limits) -> Result<(), Fail
 fn method_is_served(parts: &Parts) -> Result<(), Failure> {
     let asterisk = || parts.uri.path() == "*";
     match parts.method {
-        Method::CONNECT => Err(Failure::MethodNotAllowed),
         Method::OPTIONS if asterisk() => Err(Failure::MethodNotAllowed),
         _ => Ok(()),
     }
@@ -169,11 +176,14 @@ fn effective_authority(parts: &mut Parts, seen: &Seen, cx: &StrictContext<'_>) -
     if seen.hosts > 1 {
         return bad(Malformed::DuplicateHost);
     }
-    if let Some(scheme) = parts.uri.scheme_str()
-        && scheme != "http"
-        && scheme != "https"
-    {
-        return bad(Malformed::Scheme);
+    match parts.uri.scheme_str() {
+        None | Some("http") => {}
+        // An app that would have its proxy speak TLS for it: it would believe that its bytes are safe from here on.
+        Some("https") if parts.version != Version::HTTP_2 && cx.side == Side::Outbound => {
+            return bad(Malformed::HttpsProxyForm);
+        }
+        Some("https") => {}
+        Some(_) => return bad(Malformed::Scheme),
     }
     if seen.hosts == 0 && parts.version == Version::HTTP_11 {
         return bad(Malformed::MissingHost);
@@ -199,6 +209,16 @@ fn effective_authority(parts: &mut Parts, seen: &Seen, cx: &StrictContext<'_>) -
     match host {
         Some(host) => Authority::parse(host).map_err(Failure::BadRequest),
         None => bad(Malformed::MissingHost),
+    }
+}
+
+/// A CONNECT says which port it means, and what follows it are the tunnel's bytes, not its body (RFC 9110 section 9.3.6).
+fn tunnel_is_clear(authority: &Authority, framing: Framing) -> Result<(), Failure> {
+    match (authority.port(), framing) {
+        (None, _) => Err(Failure::BadRequest(Malformed::InvalidHost)),
+        (_, Framing::Ended) => Ok(()),
+        (_, Framing::Length(_)) => Err(Failure::BadRequest(Malformed::ContentLength)),
+        (_, Framing::Open) => Err(Failure::BadRequest(Malformed::TransferEncoding)),
     }
 }
 

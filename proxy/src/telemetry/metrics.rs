@@ -17,7 +17,7 @@ pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsF
 pub use connection::{ConnectionMetrics, Direction};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
-pub use route::RouteMetrics;
+pub use route::{RouteMetrics, TunnelKind};
 pub use spans::SpansDropped;
 
 use std::{
@@ -76,6 +76,10 @@ families! {
         "From the complete request head to the last byte of the answer.", "2 x routes x 20";
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
         "Requests that have begun and not ended.", "2 x routes";
+    TUNNELS: Counter "outrigger_tunnels_total" ["side", "service", "route", "kind"],
+        "Requests whose connection became a tunnel: WebSocket, another upgrade, CONNECT.", "2 x routes x 3";
+    TUNNELS_OPEN: Gauge "outrigger_tunnels_open" ["side", "service", "route"],
+        "Tunnels that have begun and not ended; their requests are open too.", "2 x routes";
     ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
         "Attempts to get an answer from an endpoint.", "services x 14";
     ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],

@@ -153,7 +153,12 @@ impl Record {
             peer: Some(self.connection.peer),
             method: line.method.as_str(),
             authority: authority.or(line.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default(),
-            path: line.uri.path_and_query().map_or("/", |path| path.as_str()).as_bytes(),
+            // A CONNECT has none.
+            path: match line.uri.path_and_query() {
+                Some(path) => path.as_str().as_bytes(),
+                None if line.method == Method::CONNECT => b"",
+                None => b"/",
+            },
             protocol: match line.version {
                 Version::HTTP_10 => "HTTP/1.0",
                 Version::HTTP_2 => "HTTP/2",

@@ -5,14 +5,25 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::{Request, Response};
 use outrigger_config::model::AppProtocol;
 
-use super::{http1, http2, pool::EndpointPool, tls::Outward};
+use super::{
+    connect::{Connected, connect},
+    far::{Far, FarIo},
+    http1,
+    http2::{self, extended},
+    pool::EndpointPool,
+    tls::Outward,
+};
 use crate::{
     body::{Key, RequestBody, UpstreamBody},
     error::Failure,
-    request::strict::Framing,
+    request::{
+        strict::Framing,
+        switch::{Switch, Upgrade},
+    },
     telemetry::metrics::BackendMetrics,
     worker::Worker,
 };
@@ -58,6 +69,10 @@ pub(crate) enum Opened {
     Http1(http1::Lease),
     /// A place on a shared HTTP/2 connection.
     Http2(http2::Place),
+    /// The only place on an HTTP/2 connection.
+    Alone(http2::Place),
+    /// A connection that speaks nothing yet.
+    Bare(Box<Connected>),
 }
 
 /// Takes a connection to the endpoint of `pool`, or makes one.
@@ -66,6 +81,11 @@ pub(crate) async fn open(
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
 ) -> Result<Opened, AttemptError> {
+    match plan.switch {
+        None => {}
+        // What becomes of its connection is not for others to share.
+        Some(switch) => return Box::pin(open_own(worker, pool, plan, switch)).await,
+    }
     match plan.protocol {
         // A port that is passed on whole is called by requests too, in the caller's version: that was settled before.
         AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls => {
@@ -77,6 +97,23 @@ pub(crate) async fn open(
     }
 }
 
+async fn open_own(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    plan: Plan<'_>,
+    switch: &Switch,
+) -> Result<Opened, AttemptError> {
+    match (switch, plan.protocol) {
+        (Switch::Connect, _) => connect(worker, pool.addr, plan).await.map(Box::new).map(Opened::Bare),
+        (Switch::Upgrade(_), AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls) => {
+            http1::open(worker, pool, plan).await.map(Opened::Http1)
+        }
+        (Switch::Upgrade(_), AppProtocol::Http2 | AppProtocol::Grpc) => {
+            http2::alone(worker, pool, plan).await.map(Opened::Alone)
+        }
+    }
+}
+
 /// What goes with a request that is handed over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Handover<'a> {
@@ -84,6 +121,8 @@ pub(crate) struct Handover<'a> {
     pub(crate) key: Option<&'a Key>,
     /// How the caller's body ends.
     pub(crate) framing: Framing,
+    /// The protocols that the caller would go on with.
+    pub(crate) upgrade: Option<&'a Upgrade>,
 }
 
 /// Hands the request over and waits for the answer's head. The request's head is in protocol-neutral form: origin-form
@@ -96,7 +135,24 @@ pub(crate) async fn send(
     match opened {
         Opened::Http1(lease) => http1::send(lease, request, handover).await,
         Opened::Http2(place) => http2::send(place, request, handover).await,
+        Opened::Alone(place) => match handover.upgrade {
+            Some(upgrade) => Box::pin(extended::send(place, request, upgrade)).await,
+            None => http2::send(place, request, handover).await,
+        },
+        Opened::Bare(connected) => Ok(tunnelled(*connected)),
     }
+}
+
+/// The answer to a CONNECT: there is a connection, and that is all.
+fn tunnelled(connected: Connected) -> Response<UpstreamBody> {
+    let Connected { stream, link, counted } = connected;
+    let io = FarIo::Socket(stream);
+    Response::new(UpstreamBody::switched(Far {
+        io,
+        said: Bytes::new(),
+        link: Some(link),
+        counted: Some(counted),
+    }))
 }
 
 /// How an attempt is to be made.
@@ -106,10 +162,22 @@ pub(crate) struct Plan<'a> {
     pub(crate) metrics: &'a Arc<BackendMetrics>,
     /// What the endpoint speaks.
     pub(crate) protocol: AppProtocol,
+    /// What the connection is to become; `None`: it serves one request like any other.
+    pub(crate) switch: Option<&'a Switch>,
     /// TLS to the endpoint; `None`: plaintext.
     pub(crate) tls: Option<&'a Outward>,
     /// Limit for making a connection, TLS included.
     pub(crate) connect: Option<Duration>,
     /// The request may be sent twice, so a connection that turns out dead costs nothing but a repeat.
     pub(crate) repeatable: bool,
+}
+
+impl<'a> Plan<'a> {
+    /// The protocols that the caller would go on with.
+    pub(crate) fn upgrade(&self) -> Option<&'a Upgrade> {
+        match self.switch {
+            Some(Switch::Upgrade(upgrade)) => Some(upgrade),
+            Some(Switch::Connect) | None => None,
+        }
+    }
 }

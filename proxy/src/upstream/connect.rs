@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use outrigger_config::model::AppProtocol;
 use tokio::net::TcpStream;
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
 };
 use crate::{
     error::Failure,
+    request::switch::Switch,
     telemetry::metrics::{AttemptOutcome, BackendMetrics, TlsFault},
     worker::Worker,
 };
@@ -112,7 +114,14 @@ async fn dial(addr: SocketAddr, plan: Plan<'_>) -> Result<(Stream, Arc<Link>), U
     let (io, link) = MeteredIo::new(socket);
     let stream = match plan.tls {
         None => Stream::Plain(io),
-        Some(tls) => Stream::secured(tls.handshake(io, plan.protocol).await.map_err(Unconnected::Tls)?),
+        Some(tls) => {
+            // What a tunnel carries is the caller's to say.
+            let speaks = match plan.switch {
+                Some(Switch::Connect) => AppProtocol::Tcp,
+                Some(Switch::Upgrade(_)) | None => plan.protocol,
+            };
+            Stream::secured(tls.handshake(io, speaks).await.map_err(Unconnected::Tls)?)
+        }
     };
     Ok((stream, link))
 }

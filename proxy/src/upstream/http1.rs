@@ -5,21 +5,22 @@
 
 use std::{cell::Cell, rc::Rc, sync::Arc};
 
-use http::{Request, Response, StatusCode, header::HeaderName};
+use http::{Request, Response, StatusCode, header::HeaderName, response};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::{task::AbortHandle, time::Instant};
+use tokio::{sync::oneshot, task::AbortHandle, time::Instant};
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
     connect::{Connected, connect},
+    far::{Far, FarIo},
     io::Link,
     pool::EndpointPool,
 };
 use crate::{
     body::{RequestBody, UpstreamBody},
     error::Failure,
-    request::target,
+    request::{switch::Upgrade, target},
     worker::Worker,
 };
 
@@ -62,6 +63,8 @@ pub(crate) struct Lease {
     pool: Rc<EndpointPool>,
     idle_since: Rc<Cell<Option<Instant>>>,
     task: Tied,
+    /// Brings the connection's bytes once it speaks HTTP no more; only where it was asked to.
+    switched: Option<oneshot::Receiver<Far>>,
 }
 
 /// Ends the connection's task unless the connection was given back. Without this an answer that ends before the
@@ -128,13 +131,19 @@ pub(crate) async fn checkout(
             pool: pool.clone(),
             idle_since: idle.idle_since,
             task: Tied { task: Some(idle.task), link: idle.link },
+            switched: None,
         });
     }
     // Seldom: not worth room in every request's future.
     Box::pin(open(worker, pool, plan)).await
 }
 
-async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Result<Lease, AttemptError> {
+/// A new connection: where the pool has none, and for a request that would have all of it.
+pub(crate) async fn open(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    plan: Plan<'_>,
+) -> Result<Lease, AttemptError> {
     let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
@@ -144,17 +153,29 @@ async fn open(worker: &Rc<Worker>, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> R
         .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
     let idle_since = Rc::new(Cell::new(None::<Instant>));
     let (idle, learner) = (idle_since.clone(), Rc::downgrade(pool));
+    let (give, switched) = plan.switch.map(|_| oneshot::channel()).unzip();
+    let given = link.clone();
     let task = tokio::task::spawn_local(async move {
+        let mut connection = connection;
         // A request on it hears of an error by itself.
-        let _ = connection.await;
-        drop(counted);
+        let _ = (&mut connection).await;
+        match give {
+            None => drop(counted),
+            Some(give) => {
+                let parts = connection.into_parts();
+                let io = FarIo::Socket(parts.io.into_inner());
+                // Nobody waits for it where the endpoint has gone on with HTTP.
+                let _ =
+                    give.send(Far { io, said: parts.read_buf, link: Some(given), counted: Some(counted) });
+            }
+        }
         // Still marked as idle: then it was the peer that ended it, not our pool.
         if let (Some(since), Some(pool)) = (idle.get(), learner.upgrade()) {
             pool.learn_close(since.elapsed());
         }
     });
     let task = Tied { task: Some(task.abort_handle()), link: link.clone() };
-    Ok(Lease { sender, link, pool: pool.clone(), idle_since, task })
+    Ok(Lease { sender, link, pool: pool.clone(), idle_since, task, switched })
 }
 
 /// Sends one request on the lent connection and waits for the answer's head.
@@ -165,6 +186,9 @@ pub(crate) async fn send(
 ) -> Result<Response<UpstreamBody>, AttemptError> {
     let (mut head, body) = request.into_parts();
     target::for_http1(&mut head, handover.framing);
+    if let Some(upgrade) = handover.upgrade {
+        upgrade.ask(&mut head.headers);
+    }
     let mut request = Request::from_parts(head, body);
     if let Some(key) = handover.key.cloned() {
         hyper::ext::on_informational(&mut request, move |interim| {
@@ -185,12 +209,32 @@ pub(crate) async fn send(
         }
     };
     let (head, body) = answer.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Box::pin(switch(lease, head, handover.upgrade)).await;
+    }
     if let Some(value) = head.headers.get(&KEEP_ALIVE)
         && let Some(seconds) = announced_timeout(value.as_bytes())
     {
         lease.pool.learn_announced(seconds);
     }
     Ok(Response::from_parts(head, UpstreamBody::http1(body, lease)))
+}
+
+/// The endpoint goes on with another protocol. One that nobody asked for would be somebody else's bytes.
+async fn switch(
+    mut lease: Lease,
+    head: response::Parts,
+    upgrade: Option<&Upgrade>,
+) -> Result<Response<UpstreamBody>, AttemptError> {
+    let agreed = upgrade.is_some_and(|upgrade| upgrade.agreed(&head).is_some());
+    let Some(switched) = lease.switched.take().filter(|_| agreed) else {
+        return Err(AttemptError::new(Failure::UpstreamProtocol, Class::Protocol));
+    };
+    let reset = |_| AttemptError::new(Failure::UpstreamReset, Class::Reset);
+    let far = switched.await.map_err(reset)?;
+    // The connection's task has ended by itself: there is nothing left to cut.
+    lease.task.task = None;
+    Ok(Response::from_parts(head, UpstreamBody::switched(far)))
 }
 
 /// `timeout=N` of a Keep-Alive field (RFC 2068 section 19.7.1.1), in seconds.

@@ -4,6 +4,8 @@
 //! A worker shares one connection per endpoint up to the peer's stream limit and opens another beyond it. Requests that
 //! arrive while the first connection is being made wait for it instead of making their own.
 
+pub(super) mod extended;
+
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
@@ -16,7 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use h2::{
-    Reason, SendStream,
+    PingPong, Reason, SendStream,
     client::{Builder, SendRequest},
 };
 use http::{Request, Response, StatusCode, uri::Scheme};
@@ -63,6 +65,8 @@ pub(crate) struct Connection {
     link: Arc<Link>,
     /// What is written into `:scheme`.
     scheme: Scheme,
+    /// Asks whether the peer is there; only where a stream is to speak another protocol.
+    ping: RefCell<Option<PingPong>>,
 }
 
 impl Connection {
@@ -157,13 +161,35 @@ pub(crate) async fn checkout(
     Ok(place)
 }
 
+/// The only place on a connection that nobody else will use, once the peer has told its settings.
+pub(crate) async fn alone(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    plan: Plan<'_>,
+) -> Result<Place, AttemptError> {
+    let place = Place::take(&open(worker, pool, plan).await?);
+    let timer = plan.connect.map(|limit| worker.deadlines.after(limit));
+    let expired = async {
+        match &timer {
+            Some(timer) => timer.expired().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        settled = extended::settled(&place) => settled?,
+        () = expired => return Err(AttemptError::new(Failure::ConnectTimeout, Class::Connect)),
+    }
+    Ok(place)
+}
+
 async fn open(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
 ) -> Result<Rc<Connection>, AttemptError> {
     let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
-    let (send, driver) = Builder::new()
+    let (send, mut driver) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(60 * 1024)
@@ -183,6 +209,7 @@ async fn open(
         metrics: worker.metrics.clone(),
         link,
         scheme: if plan.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+        ping: RefCell::new(plan.switch.and_then(|_| driver.ping_pong())),
     });
     let ended = Rc::downgrade(&connection);
     tokio::task::spawn_local(async move {

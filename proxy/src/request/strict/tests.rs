@@ -9,6 +9,7 @@ const CX: StrictContext<'static> = StrictContext {
     side: Side::Inbound,
     path_rules: PathRules::Plain,
     peer_authenticated: false,
+    connect: ConnectRule::Refused,
     body_ended: true,
     fallback_host: None,
 };
@@ -203,14 +204,49 @@ fn neighbours_fields_go() {
     )
     .unwrap();
     assert_eq!(fields(&parts), [("host", "a"), ("x-keep", "1")]);
-    assert!(!checked.upgrade);
+    assert_eq!(checked.switch, None);
 }
 
 #[test]
 fn an_upgrade_is_taken_off_and_told() {
     let (checked, parts) = run(get(&[("connection", "upgrade"), ("upgrade", "websocket")]), CX).unwrap();
-    assert!(checked.upgrade);
+    assert!(matches!(checked.switch.as_deref(), Some(Switch::Upgrade(upgrade)) if upgrade.is_websocket()));
     assert_eq!(fields(&parts), [("host", "a")]);
+}
+
+#[test]
+fn a_connect_has_an_authority_with_a_port_and_no_body() {
+    let served = StrictContext { connect: ConnectRule::Served, ..OUTBOUND };
+    let connect = |authority: &str, fields: &[(&str, &str)]| {
+        let mut parts = head(Version::HTTP_11, "/", &[&[("host", "other")], fields].concat());
+        parts.method = Method::CONNECT;
+        parts.uri = Uri::builder().authority(authority).build().unwrap();
+        parts
+    };
+    let (checked, parts) = run(connect("Reviews.shop:80", &[("proxy-authorization", "x")]), served).unwrap();
+    assert_eq!(checked.switch.as_deref(), Some(&Switch::Connect));
+    assert_eq!((checked.authority.host(), checked.authority.port()), ("reviews.shop", Some(80)));
+    assert_eq!(fields(&parts), [("host", "Reviews.shop:80")]);
+    for (authority, fields, what) in [
+        ("reviews", &[][..], Malformed::InvalidHost),
+        ("reviews:0", &[], Malformed::InvalidHost),
+        ("u@reviews:80", &[], Malformed::InvalidHost),
+        ("reviews:80", &[("content-length", "3")], Malformed::ContentLength),
+        ("reviews:80", &[("transfer-encoding", "chunked")], Malformed::TransferEncoding),
+    ] {
+        assert_eq!(run(connect(authority, fields), served).err(), malformed(what), "{authority}");
+    }
+    assert_eq!(run(connect("reviews:80", &[]), OUTBOUND).err(), Some(Failure::MethodNotAllowed));
+}
+
+#[test]
+fn https_in_proxy_form_is_no_request_for_us() {
+    let one = |version, side| {
+        run(head(version, "https://b/", &[("host", "b")]), StrictContext { side, ..CX }).err()
+    };
+    assert_eq!(one(Version::HTTP_11, Side::Outbound), malformed(Malformed::HttpsProxyForm));
+    assert_eq!(one(Version::HTTP_11, Side::Inbound), None);
+    assert_eq!(one(Version::HTTP_2, Side::Outbound), None);
 }
 
 #[test]

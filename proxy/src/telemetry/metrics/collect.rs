@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, Family, Kind, MirrorOutcome,
-    ParseError, RetryDenied, RetryReason, TlsFault, process::Process,
+    ParseError, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind, process::Process,
 };
 
 /// The collector that is registered with Prometheus' registry.
@@ -120,6 +120,20 @@ impl Families {
             if let Some(open) = route.open() {
                 self.push(super::REQUESTS_OPEN, &labels, open as f64);
             }
+            self.tunnels(&route, labels);
+        }
+    }
+
+    fn tunnels(&mut self, route: &RouteMetrics, labels: [&str; 3]) {
+        let counts = TunnelKind::ALL.iter().map(|kind| (kind, route.tunnels(*kind)));
+        let mut begun = 0;
+        for (kind, count) in counts {
+            let [side, service, route] = labels;
+            self.push_touched(super::TUNNELS, &[side, service, route, kind.as_str()], count);
+            begun += count;
+        }
+        if begun > 0 {
+            self.push(super::TUNNELS_OPEN, &labels, (begun - route.tunnels_ended().min(begun)) as f64);
         }
     }
 

@@ -4,7 +4,7 @@ use std::{sync::OnceLock, time::Duration};
 
 use super::super::{
     histogram::{Histogram, Sum},
-    shard::{Cell, Cells, PerWorker},
+    shard::{Cell, Cells, PerWorker, label_values},
 };
 use crate::{ctx::Side, error::Flag};
 
@@ -48,6 +48,18 @@ fn code_of(cell: usize) -> String {
     }
 }
 
+label_values! {
+    /// What a request's connection has become.
+    TunnelKind {
+        /// WebSocket, by an upgrade of HTTP/1.1 or an extended CONNECT of HTTP/2.
+        WebSocket = "websocket",
+        /// Another protocol.
+        Upgrade = "upgrade",
+        /// A tunnel, by CONNECT.
+        Connect = "connect",
+    }
+}
+
 /// Flagged requests are rare: their cells (5 KiB) are allocated with the first.
 type Flagged = Cells<{ CELLS * FLAGS }>;
 
@@ -57,6 +69,8 @@ struct Block {
     codes: Cells<CELLS>,
     begun: Cell,
     ended: Cell,
+    tunnels: Cells<{ TunnelKind::ALL.len() }>,
+    tunnels_ended: Cell,
     flagged: OnceLock<Box<Flagged>>,
 }
 
@@ -100,6 +114,24 @@ impl RouteMetrics {
                 flagged.at(flag as usize * CELLS + cell).add(1);
             }
         }
+    }
+
+    /// A request's connection has become a tunnel.
+    pub fn tunnel_opened(&self, worker: usize, kind: TunnelKind) {
+        self.blocks.of(worker).tunnels.at(kind as usize).add(1);
+    }
+
+    /// A tunnel has ended.
+    pub fn tunnel_closed(&self, worker: usize) {
+        self.blocks.of(worker).tunnels_ended.add(1);
+    }
+
+    pub(super) fn tunnels(&self, kind: TunnelKind) -> u64 {
+        self.blocks.sum(|block| block.tunnels.at(kind as usize).get()).unwrap_or(0)
+    }
+
+    pub(super) fn tunnels_ended(&self) -> u64 {
+        self.blocks.sum(|block| block.tunnels_ended.get()).unwrap_or(0)
     }
 
     /// How many requests are open; `None` if there has never been one.

@@ -35,6 +35,8 @@ outrigger_tcp_connection_duration_seconds{side,service,route}
 outrigger_tcp_connections_open{side,service,route}
 outrigger_tcp_connections_total{side,service,route,flag}
 outrigger_trailers_dropped_total{}
+outrigger_tunnels_open{side,service,route}
+outrigger_tunnels_total{side,service,route,kind}
 outrigger_upstream_connect_failures_total{service}
 outrigger_upstream_connections_open{service}
 outrigger_upstream_connections_total{service}
@@ -81,6 +83,8 @@ fn touch_all(metrics: &Metrics) -> Touched {
     connections.ended(0, Some(Flag::UR), Duration::from_secs(3));
     connections.moved(0, Direction::In, 5);
     connections.moved(1, Direction::In, 2);
+    TunnelKind::ALL.iter().for_each(|kind| route.tunnel_opened(0, *kind));
+    route.tunnel_closed(1);
     let backend = metrics.backend("shop/cart:80");
     AttemptOutcome::ALL.iter().for_each(|outcome| backend.attempt(1, *outcome, Duration::from_millis(1)));
     RetryReason::ALL.iter().for_each(|reason| backend.retry(0, *reason));

@@ -118,8 +118,14 @@ fn what_b3_leaves_open_is_decided_by_the_trace() {
 #[test]
 fn each_attempt_is_the_parent_of_what_it_causes() {
     let metrics = Metrics::new(1).backend("default/reviews:80");
-    let plan =
-        Plan { metrics: &metrics, protocol: AppProtocol::Http1, tls: None, connect: None, repeatable: true };
+    let plan = Plan {
+        metrics: &metrics,
+        protocol: AppProtocol::Http1,
+        switch: None,
+        tls: None,
+        connect: None,
+        repeatable: true,
+    };
     let fields = [("traceparent", parent("01")), ("tracestate", "a=1".to_owned())];
     let fields = fields.each_ref().map(|(name, value)| (*name, value.as_str()));
     let trace = begin(tracing(1.0, &[model::Propagation::W3c, model::Propagation::B3]), &fields);

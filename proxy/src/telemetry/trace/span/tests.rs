@@ -56,6 +56,7 @@ impl Case {
             let plan = Plan {
                 metrics: &metrics,
                 protocol: AppProtocol::Http1,
+                switch: None,
                 tls: None,
                 connect: None,
                 repeatable: true,
