@@ -20,7 +20,7 @@ mod text;
 pub use question::{Door, Question, QuestionError};
 pub use report::*;
 
-use std::time::Instant;
+use std::{net::SocketAddr, time::Instant};
 
 use http::{
     HeaderMap, Version,
@@ -78,6 +78,12 @@ pub enum ExplainError {
         /// Its listeners.
         present: String,
     },
+    /// The listener takes connections, not requests.
+    #[error(
+        "the listener {0} passes connections on whole, whatever is in them; `outrigger reference connections` tells how, \
+         and --listener chooses another"
+    )]
+    Opaque(SocketAddr),
 }
 
 /// What the check let through.

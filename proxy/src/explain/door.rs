@@ -25,6 +25,9 @@ impl Explainer {
             Door::At(bind) => outbound.iter().find(|one| one.source.bind == bind),
         };
         if let Some(found) = out {
+            if matches!(&found.target, OutboundTarget::Pinned(port) if port.opaque.is_some()) {
+                return Err(ExplainError::Opaque(found.source.bind));
+            }
             let door = resolution::object(found.source.bind, &found.source.origin);
             return Ok(Way { question, listener: found.key, behind: None, door });
         }
@@ -34,6 +37,9 @@ impl Explainer {
             Door::At(bind) => inbound.iter().find(|one| one.source.bind == bind),
         };
         let found = found.ok_or_else(|| self.no_listener(question.door))?;
+        if found.opaque.is_some() {
+            return Err(ExplainError::Opaque(found.source.bind));
+        }
         let door = resolution::object(found.source.bind, &found.source.origin);
         Ok(Way { question, listener: found.key, behind: found.source.service.as_ref(), door })
     }

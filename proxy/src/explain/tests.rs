@@ -400,6 +400,18 @@ fn a_listener_that_is_not_there_is_no_answer() {
 }
 
 #[test]
+fn a_listener_of_tcp_has_no_requests_to_explain() {
+    let tcp =
+        POLICY.replace("ports: [{port: 80}, {port: 443}]", "ports: [{port: 80, protocol: tcp}, {port: 443}]");
+    let tcp =
+        tcp.split("---\n").filter(|one| !one.contains("kind: HTTPRoute")).collect::<Vec<_>>().join("---\n");
+    let mut question = Question::new("GET", "http://reviews/").unwrap();
+    question.door = Door::At("127.0.0.1:9000".parse().unwrap());
+    let error = Explainer::new(fixture::resources(&tcp)).unwrap().explain(&question).unwrap_err().to_string();
+    assert!(error.starts_with("the listener 127.0.0.1:9000 passes connections on whole"), "{error}");
+}
+
+#[test]
 fn the_text_has_the_answer_first_and_no_colour_where_none_is_wanted() {
     let report = explain("http://reviews/split?q=z");
     let text = report.to_text(false);
