@@ -120,7 +120,13 @@ impl Asked<'_> {
             Some(method) => {
                 let fields = [("origin", "https://a"), ("access-control-request-method", method)];
                 let fields = fields.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-                (fields.into_iter().filter(|(_, value)| value != "").collect(), Method::OPTIONS)
+                (
+                    fields
+                        .into_iter()
+                        .filter(|(_, value): &(_, http::HeaderValue)| !value.is_empty())
+                        .collect(),
+                    Method::OPTIONS,
+                )
             }
         };
         let head = Head { method: &method, path: self.path, query: None, host, port, headers: &headers };
