@@ -102,7 +102,6 @@ pub(crate) async fn run(
     };
     let attempted = attempts.run(head, inlet, limits.replay_bytes).await;
     exchange.record.attempted(attempted.made, attempted.upstream);
-
     match attempted.result {
         // HTTP ends here.
         Ok((answered, picked)) if switched::concerns(&exchange, &answered) => {

@@ -82,6 +82,8 @@ fn every_example_is_run() {
     let files: BTreeSet<String> = fs::read_dir(folder())
         .expect("the examples are there")
         .map(|entry| entry.expect("an example").file_name().to_string_lossy().into_owned())
+        // Cases of `outrigger test` stand in a folder of their own; the tests of that command run them.
+        .filter(|name| name.ends_with(".yaml"))
         .collect();
     let elsewhere = RUN_ELSEWHERE.iter().map(|(name, test)| {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join(test);
