@@ -55,6 +55,25 @@ async fn echoes(client: &mut RawClient, text: &str) {
     client.clear();
 }
 
+/// A copy of a request that becomes a tunnel would wait for bytes that never come.
+#[tokio::test]
+async fn an_upgrade_is_not_mirrored() {
+    let (server, shadow) = (Switching::websocket().await, Backend::http1("shadow").await);
+    let rules = "  - filters: [{type: RequestMirror, requestMirror: {backendRef: {name: shadow, port: 80}}}]\n    \
+                 backendRefs: [{name: chat, port: 80}]\n";
+    let documents = [
+        mesh::service("chat", "http1", &[server.address()]),
+        mesh::service("shadow", "http1", &[shadow.address()]),
+        mesh::route("chat", rules),
+    ];
+    let proxy = Proxy::start(&mesh::pinned("chat", &documents.each_ref().map(String::as_str))).await;
+    let _open = open(proxy.outbound(0)).await;
+    let metrics = proxy.metrics().await;
+    let begun = ["outrigger_mirror_requests_open", "outrigger_mirror_requests_total"];
+    assert_eq!(begun.map(|name| metrics.sum(name, &[])), [0.0, 0.0]);
+    assert_eq!(shadow.requests(), 0);
+}
+
 #[tokio::test]
 async fn an_upgrade_passes_and_carries_bytes_both_ways() {
     let server = Switching::websocket().await;

@@ -9,7 +9,7 @@ object! {
     ///
     /// A mirror gets a request as the list of filters that it stands in leaves it, with the Host that it has then. Copies
     /// have the time limits of the Service that gets them, and are not repeated. A copy that falls 1 MiB behind is given
-    /// up; of 256 that are open to one Service on one worker, the next is not sent.
+    /// up; of 256 that are open to one Service on one worker, the next is not sent. Upgrades and CONNECT are not copied.
     pub(crate) struct RequestMirror {
         /// Where the copies go, each to one endpoint.
         backend_ref("backendRef"): MirrorRef,
