@@ -41,6 +41,9 @@ fn the_answer_is_the_first_line_and_0_lets_the_request_through() {
 fn a_refusal_ends_with_1() {
     let (code, told, _) = explain(&["CONNECT", "elsewhere:443"]);
     assert!(code == Some(1) && told.starts_with("CONNECT elsewhere:443 is refused: 404"), "{told}");
+    let (code, told, _) = explain(&["CONNECT", "reviews:80"]);
+    let first = "CONNECT reviews:80 goes to shop/reviews:80; a tunnel, which no route can match\n";
+    assert!(code == Some(0) && told.starts_with(first), "{told}");
     let (code, told, _) = explain(&["--proxy-form", "GET", "http://reveiws/"]);
     assert_eq!(code, Some(1));
     assert!(

@@ -66,6 +66,11 @@ fn a_port_that_grpc_routes_send_to_speaks_grpc() {
 }
 
 #[test]
+fn tls_has_a_name_and_files_beside_the_policy() {
+    golden("tls_outside");
+}
+
+#[test]
 fn a_host_has_one_owner() {
     golden("hosts");
 }

@@ -31,9 +31,7 @@ fn by(report: &Report) -> String {
             let place = rule.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
             format!(", by rule {}{place}", rule.name)
         }
-        Some(_) if report.request.method == "CONNECT" && report.service.is_some() => {
-            "; routes do not apply to a tunnel".to_owned()
-        }
+        Some(_) if report.request.method == "CONNECT" => "; a tunnel, which no route can match".to_owned(),
         Some(_) if report.service.is_some() && report.request.side == "outbound" => {
             "; no route is attached to it".to_owned()
         }

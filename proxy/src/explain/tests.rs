@@ -414,7 +414,7 @@ fn a_listener_of_tcp_has_no_requests_to_explain() {
 #[test]
 fn routes_of_requests_do_not_apply_to_a_tunnel() {
     let report = explain_as("CONNECT", "reviews:80", |_| {});
-    let (goes, why) = ("CONNECT reviews:80 goes to shop/reviews:80", "; routes do not apply to a tunnel");
+    let (goes, why) = ("CONNECT reviews:80 goes to shop/reviews:80", "; a tunnel, which no route can match");
     assert_eq!(report.summary, format!("{goes}{why}"));
     assert!(report.candidates.is_empty());
 }

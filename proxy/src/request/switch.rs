@@ -133,6 +133,7 @@ impl Upgrade {
 #[cfg(test)]
 mod tests {
     use http::{Request, Response};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -194,6 +195,26 @@ mod tests {
             assert!(asked(&mut parts).is_err(), "{protocol}");
         }
         assert_eq!(asked(&mut head("CONNECT", Version::HTTP_11, &[])), Err(Failure::MethodNotAllowed));
+    }
+
+    proptest! {
+        /// Whatever stands in these fields, what is asked for upstream is a list of names, and h2c is none of them.
+        #[test]
+        fn any_fields(upgrade: Vec<String>, connection: String) {
+            let mut parts = head("GET", Version::HTTP_11, &[("connection", "upgrade")]);
+            for (name, value) in upgrade.iter().map(|value| ("upgrade", value)).chain([("connection", &connection)]) {
+                if let Ok(value) = HeaderValue::from_str(value) {
+                    parts.headers.append(name, value);
+                }
+            }
+            if let Ok(Some(Switch::Upgrade(asked))) = asked(&mut parts) {
+                prop_assert!(asked.names().next().is_some());
+                for name in asked.names() {
+                    prop_assert!(!name.eq_ignore_ascii_case(b"h2c"));
+                    prop_assert!(name.iter().all(|byte| is_token(*byte) || *byte == b'/'));
+                }
+            }
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(crate) async fn connect(
     addr: SocketAddr,
     plan: Plan<'_>,
 ) -> Result<Connected, AttemptError> {
-    let failure = match within(worker, plan.connect, dial(addr, plan)).await {
+    let failure = match within(worker, plan.connect, dial(addr, plan), Unconnected::Timeout).await {
         Ok((stream, link)) => {
             let counted = Counted::new(plan.metrics, worker.id);
             return Ok(Connected { stream, link, counted });
@@ -88,11 +88,13 @@ pub(crate) async fn connect(
     Err(AttemptError::new(failure, Class::Connect))
 }
 
-async fn within<T>(
+/// Runs a step of making a connection; it fails as `late` when the limit passes.
+pub(super) async fn within<T, E>(
     worker: &Worker,
     limit: Option<Duration>,
-    connected: impl Future<Output = Result<T, Unconnected>>,
-) -> Result<T, Unconnected> {
+    step: impl Future<Output = Result<T, E>>,
+    late: E,
+) -> Result<T, E> {
     let timer = limit.map(|limit| worker.deadlines.after(limit));
     let expired = async {
         match &timer {
@@ -102,8 +104,8 @@ async fn within<T>(
     };
     tokio::select! {
         biased;
-        connected = connected => connected,
-        () = expired => Err(Unconnected::Timeout),
+        result = step => result,
+        () = expired => Err(late),
     }
 }
 

@@ -27,7 +27,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
-    connect::{Connected, connect},
+    connect::{Connected, connect, within},
     io::Link,
     pool::EndpointPool,
 };
@@ -168,18 +168,8 @@ pub(crate) async fn alone(
     plan: Plan<'_>,
 ) -> Result<Place, AttemptError> {
     let place = Place::take(&open(worker, pool, plan).await?);
-    let timer = plan.connect.map(|limit| worker.deadlines.after(limit));
-    let expired = async {
-        match &timer {
-            Some(timer) => timer.expired().await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        settled = extended::settled(&place) => settled?,
-        () = expired => return Err(AttemptError::new(Failure::ConnectTimeout, Class::Connect)),
-    }
+    let late = AttemptError::new(Failure::ConnectTimeout, Class::Connect);
+    within(worker, plan.connect, extended::settled(&place), late).await?;
     Ok(place)
 }
 
