@@ -26,7 +26,7 @@ pub use route::{
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
 pub use settings::{
-    Backoff, LoadBalancer, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
+    Backoff, Balance, LoadBalancer, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
     Timeouts, TrafficSettings,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};

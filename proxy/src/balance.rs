@@ -17,7 +17,7 @@ pub use worker::Balancer;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use outrigger_config::model::LoadBalancer;
+use outrigger_config::model::Balance;
 
 use crate::decide::Dice;
 
@@ -33,21 +33,21 @@ pub struct Ask<'a> {
 /// Picks an endpoint; `None` only if the set is empty. `turn` is the worker's round robin state for this set.
 pub fn pick(
     set: &EndpointSet,
-    policy: LoadBalancer,
+    policy: Balance,
     turn: &mut Turn,
     ask: Ask<'_>,
     dice: &mut Dice,
 ) -> Option<Arc<Endpoint>> {
     // Round robin passes over tried endpoints itself: its credits belong to the whole set.
-    let untried = if policy == LoadBalancer::RoundRobin { None } else { set.without(ask.tried) };
+    let untried = if policy == Balance::RoundRobin { None } else { set.without(ask.tried) };
     let set = untried.as_ref().unwrap_or(set);
     let index = match (set.len(), policy) {
         (0, _) => return None,
         (1, _) => 0,
-        (_, LoadBalancer::RoundRobin) => turn.next(set, ask.tried, dice),
-        (_, LoadBalancer::Random) => random::pick(set, dice),
-        (_, LoadBalancer::LeastRequest) => p2c::least_request(set, dice),
-        (_, LoadBalancer::PeakEwma) => p2c::peak_ewma(set, ask.now, dice),
+        (_, Balance::RoundRobin) => turn.next(set, ask.tried, dice),
+        (_, Balance::Random) => random::pick(set, dice),
+        (_, Balance::LeastRequest) => p2c::least_request(set, dice),
+        (_, Balance::PeakEwma) => p2c::peak_ewma(set, ask.now, dice),
     };
     set.endpoints().get(index).cloned()
 }

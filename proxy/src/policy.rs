@@ -6,11 +6,12 @@ pub(crate) mod cors;
 pub(crate) mod deadline;
 pub(crate) mod headers;
 pub(crate) mod mirror;
+mod pinned;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod target;
 
-use std::sync::Arc;
+pub(crate) use pinned::Pinned;
 
 use http::{Response, request::Parts};
 use hyper::body::Incoming;
@@ -18,46 +19,11 @@ use outrigger_config::model::Limits;
 
 use crate::{
     body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE, UpstreamBody},
-    decide::{Direct, Forward},
     exchange::Exchange,
-    policy::{
-        attempts::Attempts,
-        deadline::Deadline,
-        mirror::Copies,
-        target::{Picked, Target},
-    },
+    policy::{attempts::Attempts, deadline::Deadline, mirror::Copies, target::Picked},
     request::strict::Checked,
-    runtime::snapshot::Rule,
     switched::{self, Opening},
 };
-
-/// What was decided for one request; it holds for all of its attempts.
-#[derive(Debug)]
-pub(crate) struct Pinned<'a> {
-    /// Settings and budget.
-    pub(crate) rule: &'a Arc<Rule>,
-    /// Where it goes.
-    pub(crate) target: Target,
-    /// Header changes; a direct request has none.
-    pub(crate) forward: Option<&'a Forward>,
-    /// The app stands behind this proxy: whoever called does the repeating.
-    pub(crate) last_hop: bool,
-    /// Drives its random choices.
-    pub(crate) dice: u64,
-}
-
-impl<'a> Pinned<'a> {
-    /// A request to a backend.
-    pub(crate) fn forward(forward: &'a Forward, dice: u64) -> Self {
-        let target = Target::Service(forward.backend().clone());
-        Self { rule: &forward.rule, target, forward: Some(forward), last_hop: false, dice }
-    }
-
-    /// A request to one address.
-    pub(crate) fn direct(direct: &'a Direct, target: Target) -> Self {
-        Self { rule: &direct.rule, target, forward: None, last_hop: false, dice: 0 }
-    }
-}
 
 /// Runs the stages.
 pub(crate) async fn run(

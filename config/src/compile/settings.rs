@@ -9,11 +9,10 @@ use std::{cell::RefCell, collections::HashMap, sync::Arc};
 
 use super::written::{self, Attempts, Limits};
 use crate::{
-    convert::{Setting, Strict},
     diagnostic::Sources,
     model::{ObjectName, Retry, RouteKind, SettingLayer, TrafficSettings},
     objects::{Object, Objects},
-    schema::{LoadBalancerBody, RetryBody, Route, Rule, TargetKind, TimeoutsBody},
+    schema::{Blocks, RetryBody, Route, Rule, TargetKind},
     yaml::Span,
 };
 use merge::{RuleFields, merge};
@@ -21,9 +20,7 @@ use merge::{RuleFields, merge};
 /// One policy body, and what it was written on.
 #[derive(Clone, Copy)]
 pub(super) struct Layer<'a> {
-    pub(super) timeouts: &'a Setting<TimeoutsBody>,
-    pub(super) retry: &'a Setting<RetryBody>,
-    load_balancer: &'a Strict<LoadBalancerBody>,
+    pub(super) blocks: Blocks<'a>,
     on: SettingLayer,
     policy: Option<&'a ObjectName>,
     /// The place of the whole body: a block that null switches off has none of its own.
@@ -66,23 +63,15 @@ impl<'a> Layers<'a> {
                     (TargetName::Route(_), None) => SettingLayer::PolicyOnRoute,
                     (TargetName::Route(_), Some(_)) => SettingLayer::PolicyOnRule,
                 };
-                let layer = Layer {
-                    timeouts: &spec.timeouts,
-                    retry: &spec.retry,
-                    load_balancer: &spec.load_balancer,
-                    on,
-                    policy: Some(&policy.name),
-                    span: policy.span,
-                };
+                let layer =
+                    Layer { blocks: spec.blocks(), on, policy: Some(&policy.name), span: policy.span };
                 let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
                 by_target.entry((kind, name, section)).or_default().push(layer);
             }
         }
         let defaults =
             objects.meshes.iter().filter_map(|mesh| mesh.body.spec.defaults.as_ref()).map(|body| Layer {
-                timeouts: &body.timeouts,
-                retry: &body.retry,
-                load_balancer: &body.load_balancer,
+                blocks: body.blocks(),
                 on: SettingLayer::MeshDefaults,
                 policy: None,
                 span: body.span,

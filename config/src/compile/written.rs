@@ -35,7 +35,7 @@ pub(crate) type Attempts<'a> = Option<Said<'a, Bounded<0, 20>>>;
 /// The limits, `fields` being those of the rule itself.
 pub(super) fn limits<'a>(layers: &[Layer<'a>], fields: Option<&'a RouteTimeouts>) -> Limits<'a> {
     let leaf = |read: fn(&TimeoutsBody) -> &Setting<Spanned<GepDuration>>| -> Limit<'a> {
-        said(layers, |layer| match layer.timeouts {
+        said(layers, |layer| match layer.blocks.timeouts {
             Setting::Unset => None,
             Setting::Off => Some(None),
             Setting::Set(body) => of_setting(read(body)),
@@ -58,7 +58,7 @@ pub(super) fn limits<'a>(layers: &[Layer<'a>], fields: Option<&'a RouteTimeouts>
 pub(super) fn attempts<'a>(layers: &[Layer<'a>], field: Option<&'a RouteRetry>) -> Attempts<'a> {
     let of_rule = field.and_then(|field| field.attempts.as_ref());
     of_rule.map(|value| Said { depth: 0, value: Some(value) }).or_else(|| {
-        said(layers, |layer| match layer.retry {
+        said(layers, |layer| match layer.blocks.retry {
             Setting::Unset => None,
             Setting::Off => Some(None),
             Setting::Set(body) => of_setting(&body.attempts),
@@ -68,7 +68,7 @@ pub(super) fn attempts<'a>(layers: &[Layer<'a>], field: Option<&'a RouteRetry>) 
 
 /// The most specific policy that says what is repeated.
 pub(super) fn on<'a>(layers: &[Layer<'a>]) -> Option<&'a RetryBody> {
-    let bodies = layers.iter().filter_map(|layer| match layer.retry {
+    let bodies = layers.iter().filter_map(|layer| match layer.blocks.retry {
         Setting::Set(body) => Some(body),
         Setting::Unset | Setting::Off => None,
     });

@@ -1,11 +1,50 @@
 //! `TrafficPolicy`: how to talk to a Service, or along a route.
 
+mod load_balancer;
+mod retry;
+mod timeouts;
+
+pub(crate) use load_balancer::{Balance, LoadBalancerBody};
+pub(crate) use retry::{Condition, RetryBody};
+pub(crate) use timeouts::TimeoutsBody;
+
 use super::{Metadata, TargetRef};
 use crate::{
-    convert::{Any, Bounded, Flag, List, Percent, Setting, Spanned, Strict, choice, object},
-    duration::GepDuration,
-    model::{Backoff, Retry, RetryBudget, Timeouts},
+    convert::{Any, List, Setting, Strict, object},
+    yaml::Span,
 };
+
+/// Declares an object whose fields are the blocks of a policy, after those of its own.
+macro_rules! policy_body {
+    (
+        $(#[doc = $doc:literal])*
+        pub(crate) struct $name:ident { $( $own:tt )* }
+    ) => {
+        object! {
+            $(#[doc = $doc])*
+            pub(crate) struct $name {
+                $( $own )*
+                /// Time limits; null switches all off.
+                timeouts("timeouts"): Setting<TimeoutsBody>,
+                /// When a failed attempt is repeated; null switches it off.
+                retry("retry"): Setting<RetryBody>,
+                /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
+                load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
+            }
+        }
+
+        impl $name {
+            /// Its blocks.
+            pub(crate) fn blocks(&self) -> Blocks<'_> {
+                Blocks {
+                    timeouts: &self.timeouts,
+                    retry: &self.retry,
+                    load_balancer: &self.load_balancer,
+                }
+            }
+        }
+    };
+}
 
 object! {
     /// How to talk to a Service, or along a route: time limits, repeats, balancing.
@@ -23,179 +62,37 @@ object! {
     ignored { "apiVersion": Any, "kind": Any, "status": Any, }
 }
 
-object! {
+policy_body! {
     /// The policy.
     pub(crate) struct TrafficPolicySpec {
         /// What it holds for, at least one. Of two policies for one target the older wins field by field, with a warning
         /// (OR147).
         target_refs("targetRefs"): List<TargetRef, 16>,
-        /// Time limits; null switches all off.
-        timeouts("timeouts"): Setting<TimeoutsBody>,
-        /// When a failed attempt is repeated; null switches it off.
-        retry("retry"): Setting<RetryBody>,
-        /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
-        load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
     }
 }
 
-object! {
+policy_body! {
     /// The settings of a policy without its targets: what `Mesh.spec.defaults` holds.
-    pub(crate) struct TrafficBody {
-        /// Time limits; null switches all off.
-        timeouts("timeouts"): Setting<TimeoutsBody>,
-        /// When a failed attempt is repeated; null switches it off.
-        retry("retry"): Setting<RetryBody>,
-        /// How an endpoint is chosen.
-        load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
-    }
+    pub(crate) struct TrafficBody {}
 }
 
-object! {
-    /// Time limits. `0s` and null are off. A limit inside another one that is longer never expires: refused (OR146).
-    pub(crate) struct TimeoutsBody {
-        /// From the complete head of the request to the last byte of the answer, repeats and pauses included. When it
-        /// passes: 504 `request_timeout`, or a reset if the answer has begun. Of a gRPC call the smaller of this and
-        /// its `grpc-timeout` counts. It ends where a request becomes a tunnel: with the 101 of an upgrade, the 200 of CONNECT.
-        request("request"): Setting<Spanned<GepDuration>> = Timeouts::default().request,
-        /// From the hand-over of the request to a connection until the head of the answer. When it passes: a failed
-        /// attempt, repeated as a 504 would be, else 504 `attempt_timeout`.
-        attempt("attempt"): Setting<Spanned<GepDuration>> = Timeouts::default().attempt,
-        /// To make a connection. When it passes: a failed attempt that another endpoint may take, else 503
-        /// `connect_timeout`.
-        connect("connect"): Setting<Spanned<GepDuration>> = Timeouts::default().connect,
-        /// Without a byte either way, before or after the head of the answer. When it passes: 504
-        /// `stream_idle_timeout`, or a reset if the answer has begun. The built-in value leaves gRPC streams, upgrades and
-        /// CONNECT alone; one that is written binds them too, and connections that are passed on whole (TCP, TLS), which
-        /// are reset.
-        stream_idle("streamIdle"): Setting<Spanned<GepDuration>> = Timeouts::default().stream_idle,
-    }
+/// The blocks of one policy body.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks<'a> {
+    pub(crate) timeouts: &'a Setting<TimeoutsBody>,
+    pub(crate) retry: &'a Setting<RetryBody>,
+    pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
 }
 
-object! {
-    /// When a failed attempt is repeated. Nothing here lets a request be done twice that must not be: see the retry law.
-    pub(crate) struct RetryBody {
-        /// Repeats after the first try. 0 still repeats once what provably never started: a connection that could not be
-        /// made, a stream that was refused.
-        attempts("attempts"): Setting<Spanned<Bounded<0, 20>>> = Retry::default().attempts,
-        /// What is repeated. A list that is written replaces that of less specific policies.
-        on("on"): List<Spanned<Condition>> = Condition::BUILT_IN.map(Condition::word),
-        /// The statuses that `retriable-status` means; without it they have no effect (OR152).
-        statuses("statuses"): List<Spanned<Bounded<400, 599>>>,
-        /// Pauses between attempts.
-        backoff("backoff"): Strict<BackoffBody>,
-        /// What all requests to the Service may spend on repeats. When it is spent, the failure is the answer, and
-        /// `outrigger_retries_denied_total{reason="budget"}` rises.
-        budget("budget"): Strict<BudgetBody>,
-        /// Whether any method may be repeated, POST and gRPC calls too. Without it only GET, HEAD, OPTIONS, PUT, DELETE
-        /// and TRACE are.
-        idempotent("idempotent"): Strict<Flag> = Retry::default().idempotent,
-    }
-}
-
-choice! {
-    /// A condition on which an attempt is repeated.
-    pub(crate) enum Condition {
-        /// The connection could not be made.
-        ConnectFailure = "connect-failure",
-        /// The server refused the stream before it did anything.
-        RefusedStream = "refused-stream",
-        /// The connection ended before the head of the answer.
-        Reset = "reset",
-        /// 502, 503, 504.
-        GatewayError = "gateway-error",
-        /// Any status from 500.
-        ServerError = "5xx",
-        /// One of `statuses`.
-        RetriableStatus = "retriable-status",
-        /// gRPC code 1.
-        Cancelled = "cancelled",
-        /// gRPC code 2.
-        Unknown = "unknown",
-        /// gRPC code 4.
-        DeadlineExceeded = "deadline-exceeded",
-        /// gRPC code 8.
-        ResourceExhausted = "resource-exhausted",
-        /// gRPC code 10.
-        Aborted = "aborted",
-        /// gRPC code 13.
-        Internal = "internal",
-        /// gRPC code 14.
-        Unavailable = "unavailable",
-        /// gRPC code 15.
-        DataLoss = "data-loss",
-    }
-}
-
-impl Condition {
-    /// Whether it is a gRPC code.
-    pub(crate) fn is_grpc(self) -> bool {
-        matches!(
-            self,
-            Condition::Cancelled
-                | Condition::Unknown
-                | Condition::DeadlineExceeded
-                | Condition::ResourceExhausted
-                | Condition::Aborted
-                | Condition::Internal
-                | Condition::Unavailable
-                | Condition::DataLoss
-        )
+impl Blocks<'_> {
+    /// Whether none is written.
+    pub(crate) fn are_absent(&self) -> bool {
+        self.timeouts.is_unset() && self.retry.is_unset() && self.load_balancer.0.is_none()
     }
 
-    /// What is repeated where no policy says so: failures before the service did anything, and answers with which a
-    /// service says to come again.
-    pub(crate) const BUILT_IN: [Self; 5] = [
-        Condition::ConnectFailure,
-        Condition::RefusedStream,
-        Condition::Reset,
-        Condition::GatewayError,
-        Condition::Unavailable,
-    ];
-}
-
-object! {
-    /// Pauses between attempts, with full jitter: anything from 0 to `base`, doubled with each repeat up to `max`. A
-    /// `Retry-After` that is longer is honoured, as far as the request's limit allows. Where a connection could not be
-    /// made and another endpoint is left, there is no pause.
-    pub(crate) struct BackoffBody {
-        /// The first pause at most.
-        base("base"): Strict<Spanned<GepDuration>> = Backoff::default().base,
-        /// Any pause at most; not shorter than `base` (OR146).
-        max("max"): Strict<Spanned<GepDuration>> = Backoff::default().max,
-    }
-}
-
-object! {
-    /// What all requests to a Service may spend on repeats, counted by each proxy for itself. Repeats of what provably
-    /// never started are free.
-    pub(crate) struct BudgetBody {
-        /// Percent of the requests of the last `ttl`; 100 holds nothing back (OR154).
-        percent("percent"): Strict<Percent> = RetryBudget::default().percent,
-        /// Repeats per second that are always allowed, however few requests there are.
-        min_per_second("minPerSecond"): Strict<Bounded<0, 100_000>> = RetryBudget::default().min_per_second,
-        /// How long a request counts; 1s to 60s.
-        ttl("ttl"): Strict<Spanned<GepDuration>> = RetryBudget::default().ttl,
-    }
-}
-
-object! {
-    /// How an endpoint is chosen. A retry prefers an endpoint that was not tried.
-    pub(crate) struct LoadBalancerBody {
-        /// The rule; endpoint weights count in all of them.
-        policy("policy"): Strict<Balance> = Balance::LeastRequest.word(),
-    }
-}
-
-choice! {
-    /// How an endpoint is chosen.
-    pub(crate) enum Balance {
-        /// The one of two with fewer open requests for its weight.
-        LeastRequest = "leastRequest",
-        /// The one of two with the lower latency times open requests; the average jumps up at once and sinks slowly.
-        PeakEwma = "peakEwma",
-        /// One after the other, interleaved by weight.
-        RoundRobin = "roundRobin",
-        /// Any, by weight.
-        Random = "random",
+    /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand.
+    pub(crate) fn of_service_alone(&self) -> impl Iterator<Item = (&'static str, Span)> {
+        let load_balancer = self.load_balancer.0.as_ref().map(|body| ("loadBalancer", body.span));
+        load_balancer.into_iter()
     }
 }

@@ -24,10 +24,10 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         for target in spec.target_refs.iter() {
             target_exists(policy, target, checks);
         }
-        if spec.timeouts.is_unset() && spec.retry.is_unset() && spec.load_balancer.0.is_none() {
+        if spec.blocks().are_absent() {
             checks.push(Fault::warning(Code::NoEffect, policy.span, "the policy sets nothing"));
         }
-        load_balancer(policy, checks);
+        of_service_alone(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
         retry(&spec.retry, checks);
         repeats::policy(&spec.timeouts, &spec.retry, checks);
@@ -101,13 +101,14 @@ fn route_exists(kind: RouteKind, name: &ObjectName, target: &TargetRef, checks: 
     checks.push(fault);
 }
 
-/// An endpoint is chosen by its own Service's rule, whatever route leads there.
-fn load_balancer(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
+/// Blocks that act on the endpoints of a Service have no meaning on a route that leads there.
+fn of_service_alone(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
     let spec = &policy.body.spec;
     let route = spec.target_refs.iter().find(|target| target.kind.value != TargetKind::Service);
-    if let (Some(block), Some(route)) = (&spec.load_balancer.0, route) {
-        let message = "`loadBalancer` cannot stand on a route: the Service that answers has its own";
-        let fault = Fault::error(Code::Misplaced, block.span, message)
+    let Some(route) = route else { return };
+    for (word, span) in spec.blocks().of_service_alone() {
+        let message = format!("`{word}` cannot stand on a route: the Service that answers has its own");
+        let fault = Fault::error(Code::Misplaced, span, message)
             .related(route.kind.span, "this target is a route")
             .help("write it into a TrafficPolicy whose target is the Service");
         checks.push(fault);

@@ -8,8 +8,7 @@ use proptest::{collection::vec, prelude::*};
 use super::*;
 use crate::decide::Purpose;
 
-const ALL: [LoadBalancer; 4] =
-    [LoadBalancer::LeastRequest, LoadBalancer::PeakEwma, LoadBalancer::RoundRobin, LoadBalancer::Random];
+const ALL: [Balance; 4] = [Balance::LeastRequest, Balance::PeakEwma, Balance::RoundRobin, Balance::Random];
 
 fn listed(address: model::EndpointAddress, weight: u32) -> model::Endpoint {
     model::Endpoint {
@@ -42,7 +41,7 @@ fn dice(n: u64) -> Dice {
 }
 
 /// How often each endpoint is picked of `picks`, all of them done at once.
-fn shares(cell: &Arc<EndpointCell>, policy: LoadBalancer, picks: u64) -> Vec<u64> {
+fn shares(cell: &Arc<EndpointCell>, policy: Balance, picks: u64) -> Vec<u64> {
     let balancer = Balancer::default();
     let now = Instant::now();
     let mut counts = vec![0; cell.load().len()];
@@ -65,12 +64,12 @@ fn one_and_none() {
 
 #[test]
 fn round_robin_is_exact_and_spread_out() {
-    assert_eq!(shares(&cell(&[5, 1, 1]), LoadBalancer::RoundRobin, 700), [500, 100, 100]);
+    assert_eq!(shares(&cell(&[5, 1, 1]), Balance::RoundRobin, 700), [500, 100, 100]);
     let cell = cell(&[1, 1, 1]);
     let balancer = Balancer::default();
     let ask = Ask { tried: &[], now: Instant::now() };
     let order: Vec<_> = (0..6)
-        .map(|n| balancer.pick(&cell, LoadBalancer::RoundRobin, ask, &mut dice(n)).unwrap().address)
+        .map(|n| balancer.pick(&cell, Balance::RoundRobin, ask, &mut dice(n)).unwrap().address)
         .collect();
     assert_eq!(order[..3], order[3..]);
     assert!(order[0] != order[1] && order[1] != order[2] && order[0] != order[2]);
@@ -82,7 +81,7 @@ fn least_request_prefers_the_idle_relative_to_weight() {
     let set = cell.load();
     let balancer = Balancer::default();
     let ask = Ask { tried: &[], now: Instant::now() };
-    let pick = |n| balancer.pick(&cell, LoadBalancer::LeastRequest, ask, &mut dice(n)).unwrap().address;
+    let pick = |n| balancer.pick(&cell, Balance::LeastRequest, ask, &mut dice(n)).unwrap().address;
     let small = set.endpoints()[0].state.begin();
     assert!((0..100).all(|n| pick(n) == address(1)));
     let large: Vec<_> = (0..5).map(|_| set.endpoints()[1].state.begin()).collect();
@@ -98,7 +97,7 @@ fn peak_ewma_leaves_the_slow_one_and_comes_back() {
     let balancer = Balancer::default();
     let start = Instant::now();
     let pick = |n, now| {
-        balancer.pick(&cell, LoadBalancer::PeakEwma, Ask { tried: &[], now }, &mut dice(n)).unwrap().address
+        balancer.pick(&cell, Balance::PeakEwma, Ask { tried: &[], now }, &mut dice(n)).unwrap().address
     };
     set.endpoints()[0].state.observe(Duration::from_millis(1), start);
     set.endpoints()[1].state.observe(Duration::from_millis(50), start);
@@ -155,7 +154,7 @@ fn a_worker_forgets_cells_that_are_gone() {
     let ask = Ask { tried: &[], now: Instant::now() };
     for n in 0..1_000 {
         let cell = cell(&[1, 2]);
-        assert!(balancer.pick(&cell, LoadBalancer::RoundRobin, ask, &mut dice(n)).is_some());
+        assert!(balancer.pick(&cell, Balance::RoundRobin, ask, &mut dice(n)).is_some());
     }
     assert!(balancer.known() <= 66, "{}", balancer.known());
 }
@@ -208,7 +207,7 @@ proptest! {
         let ask = Ask { tried: &[], now: Instant::now() };
         let total: u32 = weights.iter().sum();
         let open: Vec<_> = (0..u64::from(total) * 50)
-            .map(|n| balancer.pick(&cell, LoadBalancer::LeastRequest, ask, &mut dice(n)).unwrap().state.begin())
+            .map(|n| balancer.pick(&cell, Balance::LeastRequest, ask, &mut dice(n)).unwrap().state.begin())
             .collect();
         for (endpoint, weight) in cell.load().endpoints().iter().zip(&weights) {
             let (open, fair) = (endpoint.state.open(), weight * 50);

@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use outrigger_config::model::LoadBalancer;
+use outrigger_config::model::Balance;
 
 use super::{Ask, Endpoint, EndpointCell, EndpointSet, Turn, pick};
 use crate::decide::Dice;
@@ -41,7 +41,7 @@ impl Balancer {
     pub fn pick(
         &self,
         cell: &Arc<EndpointCell>,
-        policy: LoadBalancer,
+        policy: Balance,
         ask: Ask<'_>,
         dice: &mut Dice,
     ) -> Option<Arc<Endpoint>> {

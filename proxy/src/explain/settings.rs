@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use outrigger_config::{
     format_duration,
-    model::{self, LoadBalancer, SettingLayer, SettingOrigins, TrafficSettings},
+    model::{self, Balance, SettingLayer, SettingOrigins, TrafficSettings},
 };
 
 use super::report::{Retry, RetryCase, Setting, Timeouts};
@@ -63,11 +63,11 @@ pub(super) fn timeouts(settings: &TrafficSettings, asked: Option<Duration>, chec
 
 /// How an endpoint of a backend with these settings is chosen.
 pub(super) fn load_balancer(settings: &TrafficSettings) -> Setting<String> {
-    let word = match settings.load_balancer {
-        LoadBalancer::LeastRequest => "leastRequest",
-        LoadBalancer::PeakEwma => "peakEwma",
-        LoadBalancer::RoundRobin => "roundRobin",
-        LoadBalancer::Random => "random",
+    let word = match settings.load_balancer.policy {
+        Balance::LeastRequest => "leastRequest",
+        Balance::PeakEwma => "peakEwma",
+        Balance::RoundRobin => "roundRobin",
+        Balance::Random => "random",
     };
     setting(&settings.origins, "loadBalancer.policy", Some(word.to_owned()))
 }

@@ -54,7 +54,7 @@ impl Target {
                 let ask = Ask { tried, now: Instant::now().into_std() };
                 let endpoint = worker
                     .balancer
-                    .pick(&backend.endpoints, backend.settings.load_balancer, ask, dice)
+                    .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)
                     .ok_or(Failure::NoEndpoint)?;
                 let open = endpoint.state.begin();
                 Picked { addr: endpoint.address, endpoint: Some((endpoint, open)) }

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use outrigger_config::model::{
-    Backoff, HeaderMatch, LoadBalancer, ObjectName, Origin, PathMatch, QueryMatch, Retry, RetryBudget,
-    RetryOn, RouteKind, RouteMatch, RuleId, StringMatch, Timeouts, TrafficSettings,
+    Backoff, HeaderMatch, ObjectName, Origin, PathMatch, QueryMatch, Retry, RetryBudget, RetryOn, RouteKind,
+    RouteMatch, RuleId, StringMatch, Timeouts, TrafficSettings,
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
@@ -28,8 +28,7 @@ fn settings() -> Arc<TrafficSettings> {
             budget: RetryBudget { percent: 20.0, min_per_second: 10, ttl: Duration::from_secs(10) },
             idempotent: false,
         },
-        load_balancer: LoadBalancer::LeastRequest,
-        origins: Default::default(),
+        ..TrafficSettings::default()
     })
 }
 
