@@ -1,4 +1,4 @@
-//! `outrigger explain`: what happens to one request, and why, from policy files alone.
+//! `outrigger explain`: what happens to one request or connection, and why, from policy files alone.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -15,29 +15,33 @@ use outrigger_config::{
 };
 use outrigger_proxy::{
     decide::Form,
-    explain::{Door, Explainer, Question, Report},
+    explain::{ConnectionQuestion, Door, Explainer, Question},
 };
+use serde::Serialize;
 
 use crate::{exit, files, proxy};
 
-/// Explain what happens to one request: the answer in one line, then why, with the places in the policy files.
+/// Explain what happens to one request or connection: the answer in one line, then why, with the places in the policy files.
 ///
 /// It runs the code that a proxy runs, on the policy alone: nothing is sent and no name is looked up. Ends with 0 if the
 /// request is let through, with 1 if the proxy would refuse it, or a share of such requests, and with 2 if the policy or the
-/// command line cannot be used.
+/// command line cannot be used. Instead of METHOD and URL, tcp://HOST:PORT or tls://SERVER-NAME[:PORT] asks about a connection
+/// that is passed on whole: by the listener that is pinned to that port of a Service, else by the one that goes by authority;
+/// to an address, and to a Service with a cluster IP, as if it had been redirected to the proxy.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "outrigger explain [OPTIONS] -f <PATH>... <METHOD> <URL>")]
+#[command(override_usage = "outrigger explain [OPTIONS] -f <PATH>... <METHOD> <URL>\n       \
+                      outrigger explain [OPTIONS] -f <PATH>... <tcp://HOST:PORT | tls://SERVER-NAME[:PORT]>")]
 pub(crate) struct Explain {
     /// Policy files and folders; all of them are one policy.
     #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
     files: Vec<PathBuf>,
-    /// The method and the URL. Also after the files: the last two words are not taken for files.
+    /// The method and the URL, or the URL of a connection. Also after the files: the last words are not taken for files.
     #[arg(value_names = ["METHOD", "URL"], num_args = 0..=2)]
     request: Vec<String>,
     /// A header field, as curl has it; a Host replaces the one of the URL.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = field)]
     headers: Vec<(String, String)>,
-    /// Who calls. For requests of the app: the Sidecar with this identity is asked, where the files hold several.
+    /// Who calls. For what the app sends: the Sidecar with this identity is asked, where the files hold several.
     #[arg(long, value_name = "SPIFFE-ID", value_parser = SpiffeId::parse)]
     from: Option<SpiffeId>,
     /// Repeats the choices of one request: the number that the access log has as `dice` [default: show all shares].
@@ -49,10 +53,11 @@ pub(crate) struct Explain {
     /// Any caller in this namespace, where the files have no Sidecar, as in a cluster.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["sidecar", "inbound", "listener", "from"])]
     namespace: Option<String>,
-    /// A request to the app, by the first inbound listener.
+    /// What comes to the app, by the first inbound listener.
     #[arg(long, conflicts_with = "listener")]
     inbound: bool,
-    /// The listener by which it comes, by its bind address [default: the first outbound one that goes by authority].
+    /// The listener by which it comes, by its bind address [default: the first outbound one that goes by authority; for a
+    /// connection also one that is pinned to its Service].
     #[arg(long, value_name = "IP:PORT")]
     listener: Option<SocketAddr>,
     /// It comes by HTTP/1.0.
@@ -78,6 +83,12 @@ pub(crate) struct Explain {
     output: Output,
 }
 
+/// What is asked about.
+enum Asked {
+    Request(Box<Question>),
+    Connection(ConnectionQuestion),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
     /// For people.
@@ -95,22 +106,60 @@ impl Explain {
     /// # Errors
     /// When the policy cannot be used, or the question cannot be asked.
     pub(crate) fn run(mut self) -> Result<ExitCode> {
-        let words = files::split_off(&mut self.files, std::mem::take(&mut self.request), 2);
-        let (false, [method, url]) = (self.files.is_empty(), &*words) else {
-            bail!(
-                "policy files, METHOD and URL are needed: outrigger explain -f policy.yaml GET http://reviews/"
-            )
-        };
-        let question = self.question(method, url)?;
+        let asked = self.asked()?;
         let policy = files::policy(&self.files, self.namespace.as_deref().map(caller))?;
         if let Some(namespace) = &self.namespace {
             self.sidecar = Some(ObjectName::new(&**namespace, CALLER));
         }
         let resources = self.resources(&policy)?;
-        let report = Explainer::new(resources)?.explain(&question)?;
+        let explainer = Explainer::new(resources)?;
+        let (text, refuses) = match asked {
+            Asked::Request(question) => {
+                let report = explainer.explain(&question)?;
+                (self.written(&report, |color| report.to_text(color))?, report.refuses())
+            }
+            Asked::Connection(question) => {
+                let report = explainer.explain_connection(&question)?;
+                (self.written(&report, |color| report.to_text(color))?, report.refuses())
+            }
+        };
         // `explain | head` closes the pipe early; the exit code still tells.
-        let _ = io::stdout().write_all(self.written(&report)?.as_bytes());
-        Ok(if report.refuses() { exit::FINDINGS } else { exit::FINE })
+        let _ = io::stdout().write_all(text.as_bytes());
+        Ok(if refuses { exit::FINDINGS } else { exit::FINE })
+    }
+
+    /// What is asked about.
+    fn asked(&mut self) -> Result<Asked> {
+        let after = self.files.last().and_then(|path| path.to_str());
+        let connection = self.request.iter().map(String::as_str).chain(after);
+        let wanted = if connection.into_iter().any(ConnectionQuestion::is_asked_by) { 1 } else { 2 };
+        let words = files::split_off(&mut self.files, std::mem::take(&mut self.request), wanted);
+        match (self.files.is_empty(), &*words) {
+            (false, [url]) => Ok(Asked::Connection(self.connection(url)?)),
+            (false, [method, url]) => Ok(Asked::Request(Box::new(self.question(method, url)?))),
+            _ => bail!(
+                "policy files, METHOD and URL are needed, or tcp://HOST:PORT, or tls://SERVER-NAME: \
+                 outrigger explain -f policy.yaml GET http://reviews/"
+            ),
+        }
+    }
+
+    fn connection(&self, url: &str) -> Result<ConnectionQuestion> {
+        let http = self.http10 || self.http1 || self.http2 || self.proxy_form || !self.headers.is_empty();
+        if http {
+            bail!("a connection that is passed on whole has no header and no version of HTTP");
+        }
+        let mut question = ConnectionQuestion::new(url)?;
+        question.door = match (self.listener, self.inbound) {
+            (Some(bind), _) => Some(Door::At(bind)),
+            (None, true) => Some(Door::Inbound),
+            (None, false) => None,
+        };
+        question.original_destination = self.destination;
+        question.peer = self.peer;
+        question.from.clone_from(&self.from);
+        question.dice = self.dice;
+        Ok(question)
     }
 
     fn question(&self, method: &str, url: &str) -> Result<Question> {
@@ -153,13 +202,13 @@ impl Explain {
         }
     }
 
-    fn written(&self, report: &Report) -> Result<String> {
+    fn written(&self, report: &impl Serialize, to_text: impl FnOnce(bool) -> String) -> Result<String> {
         Ok(match self.output {
             Output::Json => serde_json::to_string_pretty(report)? + "\n",
             Output::Yaml => serde_yaml::to_string(report)?,
             Output::Text => {
                 let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                report.to_text(color)
+                to_text(color)
             }
         })
     }

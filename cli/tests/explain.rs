@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 /// A canary by header and by weight.
 const CANARY: &str = "examples/canary.yaml";
+/// A TCPRoute with two backends.
+const CONNECTIONS: &str = "examples/tcp.yaml";
 
 /// Runs it where the examples are.
 fn outrigger(arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -110,6 +112,25 @@ fn a_namespace_stands_for_its_callers_where_there_is_no_sidecar() {
 }
 
 #[test]
+fn a_connection_is_one_word_before_or_after_the_files() {
+    let ask = |arguments: &[&str]| outrigger(&[&["explain"], arguments].concat());
+    let expected = ask(&["-f", CONNECTIONS, "tcp://database:5432"]);
+    let (code, told, said) = &expected;
+    let first = "tcp://database:5432 is passed on to shop/database:5432 (90 %) or shop/database-next:5432 (10 %), by \
+                 rule shop/database/migration (examples/tcp.yaml:32:5)\n";
+    assert!(*code == Some(0) && told.starts_with(first), "{told}{said}");
+    assert_eq!(ask(&["tcp://database:5432", "-f", CONNECTIONS]), expected);
+    let (_, told, _) = ask(&["-f", CONNECTIONS, "-o", "json", "--dice", "3", "tcp://database:5432"]);
+    let report: serde_json::Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(report["connection"]["dice"], "0x0000000000000003");
+    assert_eq!(report["shares"].as_array().map(Vec::len), Some(2));
+    let (_, yaml, _) = ask(&["-f", CONNECTIONS, "-o", "yaml", "--dice", "3", "tcp://database:5432"]);
+    assert_eq!(serde_yaml::from_str::<serde_json::Value>(&yaml).expect("YAML"), report);
+    let (code, told, _) = ask(&["-f", CANARY, "tls://nobody.example.com"]);
+    assert!(code == Some(0) && told.contains("leaves the mesh, to nobody.example.com:443"), "{told}");
+}
+
+#[test]
 fn what_cannot_be_asked_ends_with_2_and_says_why() {
     for (arguments, why) in [
         (&["GET"][..], "METHOD and URL are needed"),
@@ -117,6 +138,8 @@ fn what_cannot_be_asked_ends_with_2_and_says_why() {
         (&["GET", "http://re views/"], "is not a URL"),
         (&["GET", "https://reviews/"], "only http is read here"),
         (&["-H", "nonsense", "GET", "http://reviews/"], "NAME: VALUE"),
+        (&["tcp://reviews"], "a port is missing"),
+        (&["--http2", "tcp://reviews:80"], "no version of HTTP"),
         (&["--dice", "0xg", "GET", "http://reviews/"], "2^64"),
         (&["--listener", "127.0.0.1:1", "GET", "http://reviews/"], "no listener on 127.0.0.1:1"),
         (&["--inbound", "GET", "http://reviews/"], "no inbound listener"),

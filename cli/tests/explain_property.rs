@@ -5,6 +5,8 @@
 
 #[path = "explain_property/compare.rs"]
 mod compare;
+#[path = "explain_property/connection.rs"]
+mod connection;
 #[path = "explain_property/luck.rs"]
 mod luck;
 #[path = "explain_property/policy.rs"]
@@ -85,7 +87,7 @@ async fn one_policy(
     let at = Addresses::new(backends);
     let (text, resources) = valid_policy(&mut luck, &at);
     let explainer = Explainer::new(resources).expect("a checked policy builds");
-    let proxy = Proxy::start(&text, &at).await;
+    let proxy = Proxy::start(&text, at.admin).await;
     let mut clients = Clients::default();
     let mut sent = Vec::new();
     while sent.len() < PER_POLICY {
@@ -108,7 +110,9 @@ async fn one_policy(
         }
         count(&asked, &before, tally);
         if number < BY_THE_BINARY && before.check.passed {
-            by_the_binary(&proxy, &explainer, &asked, &happened.line, &at);
+            let dice = dice(&happened.line).expect("a request that was decided has dice");
+            let report = explainer.explain(&asked.question(Some(dice), &at)).expect("an explanation");
+            by_the_binary(&proxy, &asked.arguments(dice, &at), &report);
         }
     }
     proxy.end().await;
@@ -149,15 +153,13 @@ fn dice(line: &Value) -> Option<u64> {
 }
 
 /// The binary says what the library says.
-fn by_the_binary(proxy: &Proxy, explainer: &Explainer, asked: &Asked, line: &Value, at: &Addresses) {
-    let dice = dice(line).expect("a request that was decided has dice");
-    let mut told = proxy.explain(&asked.arguments(dice, at));
-    let report = explainer.explain(&asked.question(Some(dice), at)).expect("an explanation");
+fn by_the_binary(proxy: &Proxy, arguments: &[String], report: &impl serde::Serialize) {
+    let mut told = proxy.explain(arguments);
     let mut expected = serde_json::to_value(report).expect("JSON");
     // The binary knows the file by its whole path.
     without_places(&mut told);
     without_places(&mut expected);
-    assert_eq!(told, expected, "{asked:#?}");
+    assert_eq!(told, expected, "{arguments:?}");
 }
 
 fn without_places(value: &mut Value) {
@@ -180,6 +182,7 @@ fn count(asked: &Asked, report: &Report, tally: &mut BTreeMap<String, usize>) {
         Outcome::Redirect { .. } => add("redirect"),
         Outcome::Preflight { .. } => add("preflight"),
         Outcome::Refuse(refusal) => add(refusal.reason),
+        Outcome::Cut(_) | Outcome::Requests => {}
     }
     if asked.http2 {
         add("HTTP/2");

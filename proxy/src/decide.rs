@@ -11,11 +11,12 @@ mod preflight;
 mod record;
 mod resolve;
 
+pub(crate) use connection::share_of as connection_share;
 pub use connection::{ConnectionFacts, Heard, Opening, PassTo, Passage, connection};
 pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
 pub use preflight::Preflight;
-pub use record::{NotMatched, Recorder, Resolution, Silent, Way};
+pub use record::{Claim, NotMatched, Recorder, Resolution, Silent, Way};
 
 use std::{
     net::{IpAddr, SocketAddr},

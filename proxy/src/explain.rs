@@ -1,4 +1,5 @@
-//! Why a request goes where it goes: the decision for one request, rule by rule, with the places in the policy files.
+//! Why a request goes where it goes: the decision for one request, rule by rule, with the places in the policy files;
+//! and the same for a connection that is passed on whole.
 //!
 //! An explanation runs what the data path runs, on a snapshot that is built as the data path's is: the strict check,
 //! [`decide`](decide::decide), the header stages, the retry law. Nothing here matches a route, changes a head or judges a
@@ -6,6 +7,7 @@
 //! the network knows (a dead endpoint, a name without address) is not in it.
 
 mod candidates;
+mod connection;
 mod door;
 mod hears;
 mod question;
@@ -17,6 +19,7 @@ mod shares;
 mod summary;
 mod text;
 
+pub use connection::ConnectionQuestion;
 pub use question::{Door, Question, QuestionError};
 pub use report::*;
 
@@ -80,10 +83,9 @@ pub enum ExplainError {
     },
     /// The listener takes connections, not requests.
     #[error(
-        "the listener {0} passes connections on whole, whatever is in them; `outrigger reference connections` tells how, \
-         and --listener chooses another"
+        "the listener {0} passes such connections on whole, whatever is in them; ask for {1}, or choose another by --listener"
     )]
-    Opaque(SocketAddr),
+    Opaque(SocketAddr, String),
 }
 
 /// What the check let through.
@@ -206,8 +208,9 @@ impl Explainer {
 
         let words = resolution::Asked {
             resources: &self.resources,
-            head: &asked,
-            form,
+            host: asked.host,
+            port: asked.port,
+            carried: resolution::Carried::Request(form),
             dialled: question.original_destination,
             listener: &way.door,
         };
@@ -271,20 +274,13 @@ impl Explainer {
             return;
         }
         report.shares = self.shares(decision, admitted, source);
-        let dice = report.request.dice.is_some();
-        if report.shares.len() > 1 {
-            for (at, share) in report.shares.iter_mut().enumerate() {
-                share.chosen = dice.then_some(heard.chosen == Some(at));
-            }
-        }
-        let mut possible =
-            report.shares.iter().filter(|share| share.percent > 0.0 && share.chosen != Some(false));
-        report.outcome = match (possible.next(), possible.next(), decision) {
-            (Some(only), None, _) => only.outcome.clone(),
-            (Some(_), Some(_), _) => Outcome::Split,
-            (None, _, Decision::Refuse(refused)) => Outcome::Refuse(refusal(refused.failure, caller)),
-            (None, ..) => Outcome::Refuse(refusal(Failure::NoBackend, caller)),
+        shares::mark(&mut report.shares, admitted.dice.map(|_| heard.chosen));
+        let failure = match decision {
+            Decision::Refuse(refused) => refused.failure,
+            _ => Failure::NoBackend,
         };
+        report.outcome =
+            shares::come_to(&report.shares).unwrap_or_else(|| Outcome::Refuse(refusal(failure, caller)));
         if matches!(decision, Decision::Refuse(_)) && report.shares.is_empty() {
             (report.timeouts, report.retry) = (None, None);
         }

@@ -62,6 +62,7 @@ pub(crate) fn compare(report: &Report, happened: &Happened) -> Result<(), String
             same("logged reason", &line["reason"].as_str(), &Some(refusal.reason))
         }
         Outcome::Split => Err("with dice, nothing is split".to_owned()),
+        Outcome::Cut(_) | Outcome::Requests => Err("requests do not end like this".to_owned()),
     }
 }
 

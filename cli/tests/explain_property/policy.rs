@@ -4,7 +4,10 @@
 
 use std::net::SocketAddr;
 
-use super::{luck::Luck, world::Addresses};
+use super::{
+    luck::Luck,
+    world::{Addresses, joined},
+};
 
 /// The backends' number of Services.
 pub(crate) const SERVICES: usize = 6;
@@ -311,8 +314,4 @@ fn backend(luck: &mut Luck, prefix: bool) -> String {
     let filters =
         if filters.is_empty() { String::new() } else { format!(", filters: [{}]", filters.join(", ")) };
     format!("{{{group}name: {name}, namespace: {}, port: {port}{weight}{filters}}}", namespace(service))
-}
-
-fn joined(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(", ")
 }

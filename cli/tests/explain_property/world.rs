@@ -121,6 +121,11 @@ pub(crate) fn valid_policy(luck: &mut Luck, at: &Addresses) -> (String, Resource
     panic!("a hundred policies in a row were refused");
 }
 
+/// A list, by commas.
+pub(crate) fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(", ")
+}
+
 /// The real proxy, as a process of its own.
 pub(crate) struct Proxy {
     process: Process,
@@ -128,7 +133,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn start(policy: &str, at: &Addresses) -> Self {
+    pub(crate) async fn start(policy: &str, admin: SocketAddr) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("policy.yaml");
         std::fs::write(&path, policy).expect("a temporary file is writable");
@@ -136,7 +141,6 @@ impl Proxy {
         // One worker: lines of the access log stand in the order of the requests.
         let arguments = ["proxy", "--workers", "1", "--grace", "1s", "--log-level", "error", "-f", &path];
         let process = Process::start(env!("CARGO_BIN_EXE_outrigger"), arguments, &[]);
-        let admin = at.admin;
         until("the proxy to be ready", || async {
             tokio::net::TcpStream::connect(admin).await.ok()?;
             (client::get(admin, "/ready").await.status == 200).then_some(())

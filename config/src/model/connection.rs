@@ -33,6 +33,16 @@ pub enum ServerNameMatch {
     Below(Arc<str>),
 }
 
+/// As policy files write it.
+impl std::fmt::Display for ServerNameMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(parent) => write!(f, "*.{parent}"),
+        }
+    }
+}
+
 /// One backend of a rule.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ConnectionBackend {

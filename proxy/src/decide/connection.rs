@@ -11,7 +11,7 @@ use std::{
 
 use outrigger_config::model::Egress;
 
-use super::{Dice, Purpose, Recorder, Resolution};
+use super::{Claim, Dice, Purpose, Recorder, Resolution, Way};
 use crate::{
     ctx::Side,
     error::Failure,
@@ -19,6 +19,7 @@ use crate::{
         opaque::{ConnectionRoutes, ConnectionRule, Opaque},
         snapshot::{Backend, ListenerKey, OutboundTarget, Port, Snapshot},
     },
+    upstream::tls::Outward,
 };
 
 /// The port that a TLS client means which names a server and no port: it was told to call `https`.
@@ -109,6 +110,13 @@ impl Passage {
         // backend exists.
         self.rule.backends[index].target.as_ref().expect("the backend of a passage exists")
     }
+
+    /// TLS that is put around a connection that was decided by what it said; `None`: none. TLS of the caller's own goes
+    /// through as it is.
+    pub(crate) fn tls(&self, heard: Heard<'_>) -> Option<&Outward> {
+        let own = self.rule.tls || matches!(heard, Heard::Tls(_));
+        self.backend().tls.as_deref().filter(|_| !own)
+    }
 }
 
 /// Decides a connection that came in by `listener`. The recorder hears every step.
@@ -132,10 +140,13 @@ pub fn connection<R: Recorder>(
             recorder.resolved(Resolution::Pinned(&port.name));
             to_port(opaque, facts, recorder)
         }
-        Target::Open => match facts.original_destination {
-            Some(address) => by_address(snapshot, address, facts, recorder),
-            None => by_name(snapshot, facts, recorder),
-        },
+        Target::Open => {
+            recorder.passed(Way::Listener);
+            match facts.original_destination {
+                Some(address) => by_address(snapshot, address, facts, recorder),
+                None => by_name(snapshot, facts, recorder),
+            }
+        }
     }
 }
 
@@ -178,6 +189,7 @@ fn by_address<R: Recorder>(
         let to = PassTo::Address { address, log: false };
         return Opening::Pass(Passage { rule: opaque.default_rule.clone(), to });
     }
+    recorder.passed(Way::OriginalDestination(Some(address)));
     match facts.heard {
         // It may be HTTP, whose requests say more than an address does.
         Heard::Nothing => Opening::Http,
@@ -187,6 +199,7 @@ fn by_address<R: Recorder>(
 
 /// A caller that dialled us: only a server name can say what it wants.
 fn by_name<R: Recorder>(snapshot: &Snapshot, facts: &ConnectionFacts<'_>, recorder: &mut R) -> Opening {
+    recorder.passed(Way::OriginalDestination(None));
     let name = match facts.heard {
         Heard::Nothing | Heard::Other => return Opening::Http,
         Heard::Tls(None) => {
@@ -205,6 +218,8 @@ fn by_name<R: Recorder>(snapshot: &Snapshot, facts: &ConnectionFacts<'_>, record
             }
             None => recorder.resolved(Resolution::NoSuchPort(&host.service)),
         }
+    } else {
+        recorder.passed(Way::Host(name));
     }
     leave(snapshot, recorder, |log| PassTo::Host { host: name.into(), port: TLS_PORT, log })
 }
@@ -227,7 +242,10 @@ fn leave<R: Recorder>(snapshot: &Snapshot, recorder: &mut R, to: impl FnOnce(boo
 fn to_port<R: Recorder>(opaque: &Opaque, facts: &ConnectionFacts<'_>, recorder: &mut R) -> Opening {
     let names = match &opaque.routes {
         None => return forward(&opaque.default_rule, facts, recorder),
-        Some(ConnectionRoutes::All(rule)) => return forward(rule, facts, recorder),
+        Some(ConnectionRoutes::All(rule)) => {
+            recorder.connection_candidate(rule, Claim::Takes);
+            return forward(rule, facts, recorder);
+        }
         Some(ConnectionRoutes::ByName(names)) => names,
     };
     let name = match facts.heard {
@@ -253,7 +271,12 @@ fn forward<R: Recorder>(
     let weights = rule.backends.iter().map(|backend| backend.weight);
     let chosen = Dice::split(facts.dice, Purpose::Weight).share(weights, rule.total_weight);
     recorder.connection_rule(rule, chosen);
-    match chosen {
+    share_of(rule, chosen)
+}
+
+/// What happens to the share of the rule's backend `index`; `None`: no backend has any weight.
+pub(crate) fn share_of(rule: &Arc<ConnectionRule>, index: Option<usize>) -> Opening {
+    match index {
         Some(index) if rule.backends[index].target.is_ok() => {
             Opening::Pass(Passage { rule: rule.clone(), to: PassTo::Backend(index) })
         }

@@ -34,9 +34,9 @@ pub trait Recorder {
     /// The caller's ClientHello names no server, and nothing else says which Service it means.
     fn unnamed(&mut self) {}
 
-    /// One rule for connections, and whether it takes this one. The first that does is the rule that is taken.
-    fn connection_candidate(&mut self, rule: &ConnectionRule, takes: bool) {
-        let _ = (rule, takes);
+    /// One rule for connections, and what it has to do with this one; the rule that takes it first.
+    fn connection_candidate(&mut self, rule: &ConnectionRule, claim: Claim) {
+        let _ = (rule, claim);
     }
 
     /// The rule that takes the connection, and the index of the backend chosen out of `rule.backends`.
@@ -95,6 +95,17 @@ pub enum Way<'a> {
     OriginalDestination(Option<SocketAddr>),
     /// No Service answers to the authority's host.
     Host(&'a str),
+}
+
+/// What a rule for connections has to do with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It takes it.
+    Takes,
+    /// It would, but a more specific one does, or an older one.
+    Outdone,
+    /// Its server names are others.
+    OtherName,
 }
 
 /// Why a match does not hold: its first condition that fails.

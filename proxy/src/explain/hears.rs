@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use outrigger_config::model::{ObjectName, Origin, RuleId, ServicePort};
 
 use crate::{
-    decide::{NotMatched, Recorder, Resolution, Way},
-    runtime::snapshot::{Mirror, Rule},
+    decide::{Claim, NotMatched, Recorder, Resolution, Way},
+    runtime::{
+        opaque::ConnectionRule,
+        snapshot::{Mirror, Rule},
+    },
 };
 
 /// What was heard, in order.
@@ -16,6 +19,8 @@ pub(super) struct Hears {
     pub(super) ways: Vec<Heard>,
     /// Matches of rules.
     pub(super) candidates: Vec<Candidate>,
+    /// Rules for connections.
+    pub(super) claims: Vec<(Option<(RuleId, Origin)>, Claim)>,
     /// The index of the backend that the dice chose.
     pub(super) chosen: Option<usize>,
     /// Whether each mirror gets a copy: those of the rule, then those of the backend.
@@ -34,6 +39,7 @@ pub(super) enum Heard {
     Endpoint(ServicePort, SocketAddr),
     Host(ServicePort),
     NoSuchPort(ObjectName),
+    Unnamed,
     Outside,
     Denied,
     NoListener,
@@ -95,6 +101,18 @@ impl Recorder for Hears {
         });
         let rule = rule.id.clone().zip(rule.origin.clone());
         self.candidates.push(Candidate { rule, match_index, miss });
+    }
+
+    fn unnamed(&mut self) {
+        self.ways.push(Heard::Unnamed);
+    }
+
+    fn connection_candidate(&mut self, rule: &ConnectionRule, claim: Claim) {
+        self.claims.push((rule.id.clone().zip(rule.origin.clone()), claim));
+    }
+
+    fn connection_rule(&mut self, _: &ConnectionRule, backend: Option<usize>) {
+        self.chosen = backend;
     }
 
     fn rule(&mut self, _: &Rule, backend: Option<usize>) {

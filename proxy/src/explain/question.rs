@@ -64,6 +64,9 @@ pub enum QuestionError {
         "`{0}`: only http is read here; a caller that encrypts needs a plain-text request to its own sidecar"
     )]
     Scheme(String),
+    /// Not a connection.
+    #[error("`{0}` is no connection: {1}; such as tcp://db:5432 or tls://db.example.com")]
+    Connection(String, &'static str),
     /// Not a header.
     #[error("`{0}` is not a header; such as 'x-tester: yes'")]
     Header(String),
@@ -113,6 +116,14 @@ impl Question {
     pub fn version(&self) -> Version {
         let grpc = || self.headers.get(CONTENT_TYPE).is_some_and(|value| is_grpc(value.as_bytes()));
         self.version.unwrap_or_else(|| if grpc() { Version::HTTP_2 } else { Version::HTTP_11 })
+    }
+
+    /// What a connection for it would be asked about as, without scheme.
+    pub(super) fn destination(&self) -> String {
+        let authority = self.uri.authority();
+        let host = authority.map_or("HOST", Authority::host);
+        let port = authority.and_then(Authority::port_u16).unwrap_or(80);
+        format!("{host}:{port}")
     }
 
     /// Whether it has no body, as far as its header tells.

@@ -3,8 +3,10 @@
 //! Fields are added here and never change their meaning. Places are `file:line:col`, objects `namespace/name`, Service
 //! ports `namespace/name:port`, durations as policy files write them. What is absent does not apply.
 
+mod connection;
 mod share;
 
+pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use share::{Change, Endpoint, HeaderChange, Mirror, Sent, Share, Tls};
 
 use serde::Serialize;
@@ -51,10 +53,14 @@ pub struct Report {
 impl Report {
     /// Whether the proxy refuses the request, or some share of such requests.
     pub fn refuses(&self) -> bool {
-        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refuse(_));
-        let at_risk = self.shares.iter().filter(|share| share.percent > 0.0 && share.chosen != Some(false));
-        refused(&self.outcome) || at_risk.clone().any(|share| refused(&share.outcome))
+        self.outcome.is_refusal() || at_risk(&self.shares)
     }
+}
+
+/// Whether some share that has any weight, and that the dice may choose, is refused.
+fn at_risk(shares: &[Share]) -> bool {
+    let mut possible = shares.iter().filter(|share| share.is_possible());
+    possible.any(|share| share.outcome.is_refusal())
 }
 
 /// A thing that policy names, and where it stands.
@@ -119,7 +125,7 @@ pub struct Check {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// `listener`, `originalDestination`, `host`, `egress`, or what decides instead.
+    /// `listener`, `originalDestination`, `host`, `egress`, `protocol`, or what decides instead.
     pub way: &'static str,
     /// Whether it is the one that decides.
     pub decides: bool,
@@ -155,7 +161,7 @@ pub struct Candidate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Miss {
-    /// `path`, `method`, `header x-tester`, `query page`.
+    /// `path`, `method`, `header x-tester`, `query page`, `server name`.
     pub what: String,
     /// What it must be, in words.
     pub wanted: String,
@@ -177,6 +183,7 @@ pub struct Taken {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// Changes to the answer's header, in order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub response_headers: Vec<HeaderChange>,
     /// What the answer tells browsers of cross-origin use, last of all and whoever makes it, by the policy of the rule or
     /// of the backend that the dice choose. Absent: there is no such policy.
@@ -184,7 +191,7 @@ pub struct Taken {
     pub cors: Option<Vec<(String, String)>>,
 }
 
-/// What happens to a request.
+/// What happens to a request, or to a connection that is passed on whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Outcome {
@@ -218,6 +225,17 @@ pub enum Outcome {
     },
     /// The proxy refuses it.
     Refuse(Refusal),
+    /// The proxy ends the connection.
+    Cut(Cut),
+    /// The connection is read as HTTP: each of its requests is decided by itself.
+    Requests,
+}
+
+impl Outcome {
+    /// Whether whoever called gets nothing of what it asked for.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refuse(_) | Self::Cut(_) | Self::Requests)
+    }
 }
 
 /// An answer of the proxy itself.
@@ -244,8 +262,8 @@ pub struct Setting<T> {
     /// Its value; absent: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<T>,
-    /// `rule`, `policyOnRule`, `policyOnRoute`, `policyOnService`, `meshDefaults`, `builtIn`, or `caller` where the
-    /// request itself asks for it.
+    /// `rule`, `policyOnRule`, `policyOnRoute`, `policyOnService`, `meshDefaults`, `builtIn`, `caller` where the request
+    /// itself asks for it, or `meshLimits` where a limit of the Mesh holds.
     pub layer: &'static str,
     /// The TrafficPolicy.
     #[serde(skip_serializing_if = "Option::is_none")]

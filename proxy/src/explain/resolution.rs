@@ -11,17 +11,28 @@ use super::{
     hears::Heard,
     report::{Object, Step},
 };
-use crate::decide::{Form, Head};
+use crate::decide::Form;
 
 /// What the words are made of.
 #[derive(Clone, Copy)]
 pub(super) struct Asked<'a> {
     pub(super) resources: &'a Resources,
-    pub(super) head: &'a Head<'a>,
-    pub(super) form: Form,
+    /// The host that it names, and the port if that was written.
+    pub(super) host: &'a str,
+    pub(super) port: Option<u16>,
+    pub(super) carried: Carried,
     /// The address that the caller dialled.
     pub(super) dialled: Option<SocketAddr>,
     pub(super) listener: &'a Object,
+}
+
+/// What comes by the listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    /// A request in this form.
+    Request(Form),
+    /// A connection that is passed on whole.
+    Connection,
 }
 
 /// Names that are shown where a host means no Service.
@@ -69,15 +80,14 @@ fn step(way: &Heard, by: &'static str, asked: Asked<'_>, decides: bool) -> Step 
         Heard::Inbound => {
             ("inbound", format!("what comes by {listener} is for the app behind it"), own(asked))
         }
-        Heard::Pinned(port) => (
-            "listener",
-            format!("the listener {listener} is pinned to {port}; Host is not looked at"),
-            own(asked),
-        ),
+        Heard::Pinned(port) => {
+            let host = if asked.carried == Carried::Connection { "" } else { "; Host is not looked at" };
+            ("listener", format!("the listener {listener} is pinned to {port}{host}"), own(asked))
+        }
         Heard::ClusterIp(port) => {
             let address = match asked.dialled.filter(|_| by != "host") {
                 Some(address) => address.to_string(),
-                None => asked.head.host.to_owned(),
+                None => asked.host.to_owned(),
             };
             (by, format!("{address} is a cluster IP of {port}"), place(port, asked))
         }
@@ -88,6 +98,10 @@ fn step(way: &Heard, by: &'static str, asked: Asked<'_>, decides: bool) -> Step 
         Heard::NoSuchPort(name) => {
             let destination = asked.resources.destinations.iter().find(|one| one.name == *name);
             ("host", no_such_port(name, destination.map(AsRef::as_ref), asked), None)
+        }
+        Heard::Unnamed => {
+            let why = "the ClientHello names no server, and nothing else says which Service is meant";
+            ("host", why.to_owned(), None)
         }
         Heard::Outside => ("egress", outside(asked), None),
         Heard::Denied => ("egress", denied(asked), None),
@@ -110,9 +124,9 @@ pub(super) fn destination<'a>(resources: &'a Resources, port: &ServicePort) -> O
 }
 
 fn answers(port: &ServicePort, asked: Asked<'_>) -> String {
-    let host = asked.head.host;
+    let host = asked.host;
     let number = port.port;
-    match asked.head.port {
+    match asked.port {
         Some(_) => format!("`{host}` is a host of {}, which has port {number}", port.service),
         None if number == 80 => format!("`{host}` is a host of {}; without a port it is 80", port.service),
         None => {
@@ -126,10 +140,10 @@ fn no_such_port(
     destination: Option<&Destination>,
     asked: Asked<'_>,
 ) -> String {
-    let host = asked.head.host;
+    let host = asked.host;
     let ports: Vec<String> =
         destination.into_iter().flat_map(|one| &one.ports).map(|port| port.port.to_string()).collect();
-    let asked = match asked.head.port {
+    let asked = match asked.port {
         Some(port) => format!("no port {port}"),
         None => "no port 80 and more than one port, so the port must be written".to_owned(),
     };
@@ -175,23 +189,35 @@ fn outside(asked: Asked<'_>) -> String {
         Egress::Log => "Log: one log line, and",
         Egress::Allow | Egress::Deny => "Allow:",
     };
-    let host = asked.head.host;
-    format!("egress is {mode} the request goes to `{host}` itself, in its caller's version of HTTP")
+    match (asked.carried, asked.dialled) {
+        (Carried::Connection, Some(address)) => {
+            format!("egress is {mode} the connection goes to {address} itself")
+        }
+        (Carried::Connection, None) => {
+            format!("egress is {mode} the connection goes to `{}` itself", asked.host)
+        }
+        (Carried::Request(_), _) => {
+            let host = asked.host;
+            format!("egress is {mode} the request goes to `{host}` itself, in its caller's version of HTTP")
+        }
+    }
 }
 
 fn denied(asked: Asked<'_>) -> String {
-    match asked.form {
-        Form::Origin => "egress is Deny: what no Service answers to is refused".to_owned(),
-        Form::Absolute | Form::Connect => {
+    match asked.carried {
+        Carried::Connection | Carried::Request(Form::Origin) => {
+            "egress is Deny: what no Service answers to is refused".to_owned()
+        }
+        Carried::Request(Form::Absolute | Form::Connect) => {
             "requests in HTTP-proxy form reach only what the mesh knows, unless Mesh.spec.egress.mode allows it".to_owned()
         }
     }
 }
 
 fn mode(asked: Asked<'_>) -> Egress {
-    match asked.form {
-        Form::Origin => asked.resources.mesh.egress,
-        Form::Absolute | Form::Connect => asked.resources.mesh.proxy_form_egress,
+    match asked.carried {
+        Carried::Connection | Carried::Request(Form::Origin) => asked.resources.mesh.egress,
+        Carried::Request(Form::Absolute | Form::Connect) => asked.resources.mesh.proxy_form_egress,
     }
 }
 

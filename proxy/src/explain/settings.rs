@@ -5,13 +5,14 @@ use std::time::Duration;
 use http::Method;
 use outrigger_config::{
     format_duration,
-    model::{self, Balance, SettingLayer, SettingOrigins, TrafficSettings},
+    model::{self, Balance, Limits, SettingLayer, SettingOrigins, TrafficSettings},
 };
 
-use super::report::{Retry, RetryCase, Setting, Timeouts};
+use super::report::{ConnectionTimeouts, Retry, RetryCase, Setting, Timeouts};
 use crate::{
+    listen::tcp,
     policy::{
-        deadline::{self, Limits},
+        deadline,
         retry::{self, Judgement, Outcome},
     },
     request::strict::Checked,
@@ -41,7 +42,7 @@ fn setting<T>(origins: &SettingOrigins, leaf: &str, value: Option<T>) -> Setting
 /// The time limits of a request that itself asks for `asked`.
 pub(super) fn timeouts(settings: &TrafficSettings, asked: Option<Duration>, checked: &Checked) -> Timeouts {
     let (timeouts, origins) = (&settings.timeouts, &settings.origins);
-    let Limits { request, idle } = deadline::limits(timeouts, asked, checked);
+    let deadline::Limits { request, idle } = deadline::limits(timeouts, asked, checked);
     let time = |leaf: &str, value: Option<Duration>| setting(origins, leaf, value.map(format_duration));
     let callers = |value: Option<Duration>| Setting {
         value: value.map(format_duration),
@@ -58,6 +59,21 @@ pub(super) fn timeouts(settings: &TrafficSettings, asked: Option<Duration>, chec
         connect: time("timeouts.connect", timeouts.connect),
         // A gRPC stream may pause for as long as it likes, unless a person says otherwise.
         stream_idle: time("timeouts.streamIdle", idle),
+    }
+}
+
+/// The time limits of a connection that is passed on whole.
+pub(super) fn connection(settings: &TrafficSettings, limits: &Limits) -> ConnectionTimeouts {
+    let (timeouts, origins) = (&settings.timeouts, &settings.origins);
+    let idle = tcp::idle(settings, limits).map(format_duration);
+    ConnectionTimeouts {
+        connect: setting(origins, "timeouts.connect", timeouts.connect.map(format_duration)),
+        stream_idle: match timeouts.stream_idle {
+            Some(_) if !timeouts.stream_idle_set => {
+                Setting { value: idle, layer: "meshLimits", policy: None, origin: None }
+            }
+            _ => setting(origins, "timeouts.streamIdle", idle),
+        },
     }
 }
 

@@ -16,7 +16,7 @@ use crate::{
     listen::answer::Caller,
     policy::deadline,
     request::switch::Switch,
-    runtime::snapshot::{Backend, Rule, WeightedBackend},
+    runtime::snapshot::{Backend, Rule},
 };
 
 impl Explainer {
@@ -63,22 +63,11 @@ impl Explainer {
     ) -> Share {
         let weighted = &rule.backends[index];
         let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
-        let mut share = Share {
-            backend: "none".to_owned(),
-            weight: weighted.weight,
-            percent: percent(weighted, rule),
-            chosen: None,
-            origin: written.map(|one| one.origin.to_string()),
-            outcome: Outcome::Split,
-            sent: None,
-            response_headers: written
-                .map(|one| sent::header_changes(&one.response_headers))
-                .unwrap_or_default(),
-            tls: None,
-            load_balancer: None,
-            endpoints: Vec::new(),
-            mirrors: Vec::new(),
-        };
+        let mut share = Share::of("none", weighted.weight, percent(weighted.weight, rule.total_weight));
+        if let Some(written) = written {
+            share.origin = Some(written.origin.to_string());
+            share.response_headers = sent::header_changes(&written.response_headers);
+        }
         let mut heard = Hears::default();
         let forward = match decide::share(rule, index, admitted.dice.unwrap_or_default(), &mut heard) {
             Decision::Forward(forward) => forward,
@@ -135,24 +124,14 @@ impl Explainer {
         let protocol = direct.backend().protocol.spoken_to(admitted.checked.version);
         let sent = self.sent(&direct.rule, None, admitted, (protocol, &Scheme::HTTP));
         let is_loop = to.parse().is_ok_and(|address| self.own.contains(address));
-        Share {
-            backend: name(direct.backend()),
-            weight: 1,
-            percent: 100.0,
-            chosen: None,
-            origin: None,
-            outcome: match &sent {
-                Err(failure) => Outcome::Refuse(refusal(*failure, caller)),
-                Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
-                Ok(_) => Outcome::Direct { to },
-            },
-            sent: sent.ok().flatten(),
-            response_headers: Vec::new(),
-            tls: None,
-            load_balancer: None,
-            endpoints: Vec::new(),
-            mirrors: Vec::new(),
-        }
+        let mut share = Share::of(&name(direct.backend()), 1, 100.0);
+        share.outcome = match &sent {
+            Err(failure) => Outcome::Refuse(refusal(*failure, caller)),
+            Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
+            Ok(_) => Outcome::Direct { to },
+        };
+        share.sent = sent.ok().flatten();
+        share
     }
 
     fn sent(
@@ -172,7 +151,7 @@ impl Explainer {
         sent::sent(head, forward, checked, spoken, limits.request).map(Some)
     }
 
-    fn tls(&self, backend: &Backend) -> Option<Tls> {
+    pub(super) fn tls(&self, backend: &Backend) -> Option<Tls> {
         let of = resolution::destination(&self.resources, backend.service.as_ref()?)?;
         let tls = of.tls.as_ref()?;
         Some(Tls {
@@ -183,7 +162,8 @@ impl Explainer {
         })
     }
 
-    fn endpoints(&self, backend: &Backend) -> Vec<Endpoint> {
+    /// The endpoints that policy lists for a backend.
+    pub(super) fn endpoints(&self, backend: &Backend) -> Vec<Endpoint> {
         match &backend.service {
             Some(port) => self.listed(port),
             None => self.apps(backend),
@@ -241,7 +221,7 @@ fn mirrored(by: &'static str, mirror: &model::Mirror, copied: Option<bool>) -> M
 }
 
 /// The name of a backend: the app has none of its own but its Service's, by which it is counted.
-fn name(backend: &Backend) -> String {
+pub(super) fn name(backend: &Backend) -> String {
     match &backend.service {
         Some(port) => port.to_string(),
         None if *backend.label == *"egress" => "egress".to_owned(),
@@ -249,9 +229,29 @@ fn name(backend: &Backend) -> String {
     }
 }
 
-fn percent(weighted: &WeightedBackend, rule: &Rule) -> f64 {
-    match rule.total_weight {
+/// The share of a weight, in percent.
+pub(super) fn percent(weight: u32, total: u64) -> f64 {
+    match total {
         0 => 0.0,
-        total => f64::from(weighted.weight) * 100.0 / total as f64,
+        total => f64::from(weight) * 100.0 / total as f64,
+    }
+}
+
+/// Marks the one of several shares that dice chose; `None`: there are no dice.
+pub(super) fn mark(shares: &mut [Share], dice: Option<Option<usize>>) {
+    if let (Some(chosen), 2..) = (dice, shares.len()) {
+        for (at, share) in shares.iter_mut().enumerate() {
+            share.chosen = Some(chosen == Some(at));
+        }
+    }
+}
+
+/// What all shares come to; `None`: none has any weight.
+pub(super) fn come_to(shares: &[Share]) -> Option<Outcome> {
+    let mut possible = shares.iter().filter(|share| share.is_possible());
+    match (possible.next(), possible.next()) {
+        (Some(only), None) => Some(only.outcome.clone()),
+        (Some(_), Some(_)) => Some(Outcome::Split),
+        (None, _) => None,
     }
 }

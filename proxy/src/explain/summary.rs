@@ -1,6 +1,6 @@
 //! An explanation in one sentence: what a person wants to know first.
 
-use super::report::{Outcome, Refusal, Report, Share};
+use super::report::{ConnectionReport, Cut, Outcome, Refusal, Report, Share, Taken};
 
 /// The sentence.
 pub(super) fn of(report: &Report) -> String {
@@ -8,29 +8,63 @@ pub(super) fn of(report: &Report) -> String {
     let by = by(report);
     match &report.outcome {
         Outcome::Forward { backend } if backend == "app" => {
-            format!("{asked} goes to the app{}", at_app(report))
+            format!("{asked} goes to the app{}", at_app(&report.shares))
         }
         Outcome::Forward { backend } => format!("{asked} goes to {backend}{by}"),
-        Outcome::Split => format!("{asked} goes to {}{by}", split(report)),
+        Outcome::Split => format!("{asked} goes to {}{by}", split(&report.shares)),
         Outcome::Direct { to } => match &report.service {
             Some(service) => format!("{asked} goes straight to {to}, an endpoint of {}", service.name),
-            None => format!("{asked} leaves the mesh, to {to}: no Service answers to it{}", near(report)),
+            None => {
+                format!("{asked} leaves the mesh, to {to}: no Service answers to it{}", near(&report.near))
+            }
         },
         Outcome::Redirect { status, location, .. } => {
             format!("{asked} is redirected: {status} to {location}{by}")
         }
         Outcome::Preflight { .. } => format!("{asked} is a browser's preflight, which the proxy answers{by}"),
-        Outcome::Refuse(refusal) => format!("{asked} is refused: {}{by}{}", refused(refusal), near(report)),
+        Outcome::Refuse(refusal) => {
+            format!("{asked} is refused: {}{by}{}", refused(refusal), near(&report.near))
+        }
+        // Only connections end like this.
+        Outcome::Cut(_) | Outcome::Requests => asked,
+    }
+}
+
+/// The sentence about a connection.
+pub(super) fn of_connection(report: &ConnectionReport) -> String {
+    let asked = &report.connection.url;
+    let by = match &report.rule {
+        Some(rule) if rule.kind.is_some() => by_rule(rule),
+        Some(_) if report.service.is_some() && report.connection.side == "outbound" => {
+            "; no route is attached to it".to_owned()
+        }
+        _ => String::new(),
+    };
+    match &report.outcome {
+        Outcome::Forward { backend } if backend == "app" => {
+            format!("{asked} is passed on to the app{}", at_app(&report.shares))
+        }
+        Outcome::Forward { backend } => format!("{asked} is passed on to {backend}{by}"),
+        Outcome::Split => format!("{asked} is passed on to {}{by}", split(&report.shares)),
+        Outcome::Direct { to } => match &report.service {
+            Some(service) => {
+                format!("{asked} is passed on straight to {to}, an endpoint of {}", service.name)
+            }
+            None => {
+                format!("{asked} leaves the mesh, to {to}: no Service answers to it{}", near(&report.near))
+            }
+        },
+        Outcome::Cut(cut) => format!("{asked} is ended by {}{by}{}", ended(cut), near(&report.near)),
+        Outcome::Requests => format!("{asked} is not passed on: what comes by this listener is read as HTTP"),
+        // Only requests end like this.
+        Outcome::Redirect { .. } | Outcome::Preflight { .. } | Outcome::Refuse(_) => asked.clone(),
     }
 }
 
 /// The rule that is to blame, or thanked.
 fn by(report: &Report) -> String {
     match &report.rule {
-        Some(rule) if rule.kind.is_some() => {
-            let place = rule.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
-            format!(", by rule {}{place}", rule.name)
-        }
+        Some(rule) if rule.kind.is_some() => by_rule(rule),
         Some(_) if report.request.method == "CONNECT" => "; a tunnel, which no route can match".to_owned(),
         Some(_) if report.service.is_some() && report.request.side == "outbound" => {
             "; no route is attached to it".to_owned()
@@ -39,19 +73,24 @@ fn by(report: &Report) -> String {
     }
 }
 
-fn near(report: &Report) -> String {
-    let names: Vec<String> = report.near.iter().map(|host| format!("`{host}`")).collect();
+fn by_rule(rule: &Taken) -> String {
+    let place = rule.origin.as_ref().map(|origin| format!(" ({origin})")).unwrap_or_default();
+    format!(", by rule {}{place}", rule.name)
+}
+
+fn near(hosts: &[String]) -> String {
+    let names: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
     if names.is_empty() { String::new() } else { format!("; did you mean {}?", names.join(" or ")) }
 }
 
-fn at_app(report: &Report) -> String {
-    let endpoint = report.shares.first().and_then(|share| share.endpoints.first());
+fn at_app(shares: &[Share]) -> String {
+    let endpoint = shares.first().and_then(|share| share.endpoints.first());
     endpoint.map(|endpoint| format!(" at {}", endpoint.address)).unwrap_or_default()
 }
 
 /// `a (90 %) or b (10 %)`; one Service that stands twice is named twice.
-fn split(report: &Report) -> String {
-    let live = report.shares.iter().filter(|share| share.percent > 0.0);
+fn split(shares: &[Share]) -> String {
+    let live = shares.iter().filter(|share| share.percent > 0.0);
     live.map(share).collect::<Vec<_>>().join(" or ")
 }
 
@@ -59,6 +98,7 @@ fn share(share: &Share) -> String {
     let percent = percent(share.percent);
     match &share.outcome {
         Outcome::Refuse(refusal) => format!("{} {} ({percent})", refusal.status, refusal.reason),
+        Outcome::Cut(cut) => format!("{} ({percent})", cut.reason),
         _ => format!("{} ({percent})", share.backend),
     }
 }
@@ -71,6 +111,12 @@ pub(super) fn refused(refusal: &Refusal) -> String {
         None => status.to_string(),
     };
     format!("{code} {reason} [{flag}]: {text}")
+}
+
+/// `a reset, no_route [NR]`, and the words.
+pub(super) fn ended(cut: &Cut) -> String {
+    let Cut { by, flag, reason, text } = cut;
+    format!("{by}, {reason} [{flag}]: {text}")
 }
 
 /// A share with as many decimals as it needs, two at most.

@@ -408,7 +408,8 @@ fn a_listener_of_tcp_has_no_requests_to_explain() {
     let mut question = Question::new("GET", "http://reviews/").unwrap();
     question.door = Door::At("127.0.0.1:9000".parse().unwrap());
     let error = Explainer::new(fixture::resources(&tcp)).unwrap().explain(&question).unwrap_err().to_string();
-    assert!(error.starts_with("the listener 127.0.0.1:9000 passes connections on whole"), "{error}");
+    let expected = "the listener 127.0.0.1:9000 passes such connections on whole, whatever is in them; ask for tcp://reviews:80";
+    assert!(error.starts_with(expected), "{error}");
 }
 
 #[test]

@@ -1,10 +1,13 @@
 //! An explanation as text: the answer in one line, then why, in the order in which it came about.
 
+mod connection;
+mod retry;
+
 use std::fmt::Write as _;
 
 use super::{
-    report::{Candidate, Change, HeaderChange, Mirror, Outcome, Report, RetryCase, Sent, Setting, Share},
-    summary::{percent, refused},
+    report::{Candidate, Change, HeaderChange, Mirror, Object, Outcome, Report, Sent, Setting, Share, Step},
+    summary::{ended, percent, refused},
 };
 
 /// Candidates whose path does not even match are shown up to this number; the JSON form has them all.
@@ -16,15 +19,16 @@ impl Report {
     /// The whole explanation for a terminal, with colours where it has them.
     pub fn to_text(&self, color: bool) -> String {
         let mut page = Page { out: String::new(), color };
-        page.summary(self);
+        page.summary(&self.summary, self.refuses());
         page.request(self);
-        page.service(self);
-        page.rules(self);
-        page.shares(self);
+        page.service(self.service.as_ref(), &self.resolution, self.request.side);
+        page.rules(&self.candidates, "404");
+        page.shares(&self.shares);
+        page.requests(&self.shares);
         page.answer(self);
         page.timeouts(self);
         page.retry(self);
-        page.notes(self);
+        page.section("note", &self.notes);
         page.out
     }
 }
@@ -56,12 +60,9 @@ impl Page {
         }
     }
 
-    fn summary(&mut self, report: &Report) {
-        let style = match report.refuses() {
-            true => "1;31",
-            false => "1;32",
-        };
-        let line = self.paint(style, &report.summary);
+    fn summary(&mut self, summary: &str, refused: bool) {
+        let style = if refused { "1;31" } else { "1;32" };
+        let line = self.paint(style, summary);
         let _ = writeln!(self.out, "{line}");
     }
 
@@ -83,14 +84,14 @@ impl Page {
         self.section("request", &lines);
     }
 
-    fn service(&mut self, report: &Report) {
+    fn service(&mut self, service: Option<&Object>, resolution: &[Step], side: &str) {
         let mut lines = Vec::new();
-        if let Some(service) = &report.service {
+        if let Some(service) = service {
             lines.push(format!("{}{}", service.name, self.place(service.origin.as_ref())));
-        } else if !report.resolution.is_empty() && report.request.side == "outbound" {
+        } else if !resolution.is_empty() && side == "outbound" {
             lines.push("none".to_owned());
         }
-        for step in &report.resolution {
+        for step in resolution {
             let sign = if step.decides { self.paint("32", "*") } else { "-".to_owned() };
             let shown = if step.decides { None } else { step.origin.as_ref() };
             lines.push(format!("{sign} {}{}", step.why, self.place(shown)));
@@ -98,15 +99,16 @@ impl Page {
         self.section("service", &lines);
     }
 
-    fn rules(&mut self, report: &Report) {
-        let held = report.candidates.iter().any(|candidate| candidate.taken);
+    /// Candidates; `otherwise` is what becomes of what none of them takes.
+    fn rules(&mut self, candidates: &[Candidate], otherwise: &str) {
+        let held = candidates.iter().any(|candidate| candidate.taken);
         let elsewhere =
             |candidate: &&Candidate| candidate.miss.as_ref().is_some_and(|miss| miss.what == "path");
-        let mut left_out = report.candidates.iter().filter(elsewhere).count().saturating_sub(ELSEWHERE);
+        let mut left_out = candidates.iter().filter(elsewhere).count().saturating_sub(ELSEWHERE);
         let hidden = left_out;
         let mut lines = Vec::new();
         let mut shown = 0;
-        for candidate in &report.candidates {
+        for candidate in candidates {
             if elsewhere(&candidate) {
                 shown += 1;
                 if shown > ELSEWHERE && left_out > 0 {
@@ -119,8 +121,9 @@ impl Page {
         if hidden > 0 {
             lines.push(format!("  and {hidden} more whose path does not match (-o json shows all)"));
         }
-        if !held && !report.candidates.is_empty() {
-            lines.push(self.paint("31", "none of them holds, and a route is attached: 404"));
+        if !held && !candidates.is_empty() {
+            lines
+                .push(self.paint("31", &format!("none of them holds, and a route is attached: {otherwise}")));
         }
         self.section("rules", &lines);
     }
@@ -138,6 +141,8 @@ impl Page {
             Some(miss) => {
                 let found = match &miss.found {
                     Some(found) => format!("it is {found}"),
+                    None if miss.what == "server name" => "the ClientHello has none".to_owned(),
+                    None if miss.what == "ClientHello" => "the connection has none".to_owned(),
                     None => "the request has none".to_owned(),
                 };
                 // The wish is in the conditions, on the same line.
@@ -148,11 +153,11 @@ impl Page {
         vec![rule, format!("    {why}")]
     }
 
-    fn shares(&mut self, report: &Report) {
-        let several = report.shares.len() > 1;
+    fn shares(&mut self, shares: &[Share]) {
+        let several = shares.len() > 1;
         let indent = if several { "           " } else { "  " };
         let mut lines = Vec::new();
-        for share in &report.shares {
+        for share in shares {
             lines.push(self.share(share, several));
             let endpoints = share.endpoints.iter();
             lines.extend(endpoints.map(|endpoint| format!("{indent}{}", self.endpoint(endpoint, share))));
@@ -170,7 +175,6 @@ impl Page {
             }
         }
         self.section(if several { "shares" } else { "backend" }, &lines);
-        self.requests(report);
     }
 
     fn share(&self, share: &Share, several: bool) -> String {
@@ -180,6 +184,11 @@ impl Page {
                 let name =
                     if share.backend == "none" { String::new() } else { format!("{}: ", share.backend) };
                 format!("{name}{}", self.paint("31", &refused(refusal)))
+            }
+            Outcome::Cut(cut) => {
+                let name =
+                    if share.backend == "none" { String::new() } else { format!("{}: ", share.backend) };
+                format!("{name}{}", self.paint("31", &ended(cut)))
             }
             Outcome::Direct { to } => to.clone(),
             _ => share.backend.clone(),
@@ -217,16 +226,15 @@ impl Page {
     }
 
     /// What endpoints get: once where all shares get the same.
-    fn requests(&mut self, report: &Report) {
+    fn requests(&mut self, shares: &[Share]) {
         let mut told: Vec<&Sent> = Vec::new();
-        for share in &report.shares {
+        for share in shares {
             let Some(sent) = share.sent.as_ref().filter(|_| share.chosen != Some(false)) else { continue };
             if told.contains(&sent) {
                 continue;
             }
             told.push(sent);
-            let same =
-                report.shares.iter().filter_map(|share| share.sent.as_ref()).all(|other| other == sent);
+            let same = shares.iter().filter_map(|share| share.sent.as_ref()).all(|other| other == sent);
             let mut lines = vec![format!("{} {} {}", sent.method, sent.path, sent.version)];
             if !same {
                 lines[0].push_str(&format!("  to {}", share.backend));
@@ -271,67 +279,21 @@ impl Page {
 
     fn timeouts(&mut self, report: &Report) {
         let Some(timeouts) = &report.timeouts else { return };
-        let lines = [
+        self.limits(&[
             ("request", &timeouts.request),
             ("attempt", &timeouts.attempt),
             ("connect", &timeouts.connect),
             ("streamIdle", &timeouts.stream_idle),
-        ]
-        .map(|(name, limit)| {
+        ]);
+    }
+
+    fn limits(&mut self, limits: &[(&str, &Setting<String>)]) {
+        let lines = limits.iter().map(|(name, limit)| {
             let value = limit.value.as_deref().unwrap_or("off");
             format!("{name:11} {value:6}{}", self.source(limit))
         });
+        let lines: Vec<String> = lines.collect();
         self.section("timeouts", &lines);
-    }
-
-    fn retry(&mut self, report: &Report) {
-        let Some(retry) = &report.retry else { return };
-        let number = retry.attempts.value.unwrap_or_default();
-        let mut lines = vec![
-            format!("{} {}: {}", report.request.method, repeated(retry.repeatable), retry.why),
-            format!("attempts {number:<3}{}", self.source(&retry.attempts)),
-        ];
-        let on = retry.on.value.as_deref().unwrap_or_default().join(", ");
-        lines.push(format!("on       {on}{}", self.source(&retry.on)));
-        lines.extend(self.cases(&retry.cases));
-        let text = |setting: &Setting<String>| setting.value.clone().unwrap_or_default();
-        lines.push(format!("pause    {}{}", text(&retry.backoff), self.source(&retry.backoff)));
-        lines.push(format!("budget   {}{}", text(&retry.budget), self.source(&retry.budget)));
-        self.section("retry", &lines);
-    }
-
-    /// Ways to fail that come to the same, on one line.
-    fn cases(&self, cases: &[RetryCase]) -> Vec<String> {
-        let mut grouped: Vec<(&RetryCase, Vec<&str>)> = Vec::new();
-        for case in cases {
-            let same = |one: &&mut (&RetryCase, Vec<&str>)| {
-                (one.0.repeats, one.0.free, &one.0.why_not) == (case.repeats, case.free, &case.why_not)
-            };
-            match grouped.iter_mut().find(same) {
-                Some((_, whens)) => whens.push(&case.when),
-                None => grouped.push((case, vec![&case.when])),
-            }
-        }
-        let told = grouped.into_iter().map(|(case, whens)| {
-            let times = match case.repeats {
-                1 => "once".to_owned(),
-                times => format!("{times} times"),
-            };
-            let verdict = match (&case.why_not, case.free) {
-                (Some(why_not), _) => format!("{} not repeated, {why_not}", self.paint("31", "-")),
-                (None, true) => {
-                    format!("{} repeated {times} at most, outside the budget", self.paint("32", "+"))
-                }
-                (None, false) => format!("{} repeated {times} at most", self.paint("32", "+")),
-            };
-            format!("{verdict}: {}", joined(&whens))
-        });
-        told.collect()
-    }
-
-    fn notes(&mut self, report: &Report) {
-        let notes: Vec<String> = report.notes.clone();
-        self.section("note", &notes);
     }
 
     /// Who says so.
@@ -340,6 +302,7 @@ impl Page {
         let words = match setting.layer {
             "builtIn" => "built-in".to_owned(),
             "caller" => "the caller's grpc-timeout".to_owned(),
+            "meshLimits" => "limits.connectionIdle of the Mesh".to_owned(),
             "rule" => "the rule".to_owned(),
             "policyOnRule" => format!("TrafficPolicy {policy} on the rule"),
             "policyOnRoute" => format!("TrafficPolicy {policy} on the route"),
@@ -348,26 +311,4 @@ impl Page {
         };
         format!("  {}{}", self.paint("2", &words), self.place(setting.origin.as_ref()))
     }
-}
-
-/// Ways to fail in a row; those that begin alike (`status 502`, `status 503`) say it once.
-fn joined(whens: &[&str]) -> String {
-    let mut out = String::new();
-    let mut before = "";
-    for when in whens {
-        let (start, end) = when.rsplit_once(' ').unwrap_or(("", when));
-        let alike = start == before && end.bytes().all(|byte| byte.is_ascii_digit());
-        out.push_str(match (out.is_empty(), alike) {
-            (true, _) => "",
-            (false, true) => ", ",
-            (false, false) => "; ",
-        });
-        out.push_str(if alike { end } else { when });
-        before = start;
-    }
-    out
-}
-
-fn repeated(repeatable: bool) -> &'static str {
-    if repeatable { "may be repeated" } else { "is not repeated once it may have started" }
 }

@@ -37,7 +37,7 @@ impl ServerName {
     }
 
     /// RFC 6066 has names in ASCII and no addresses; an address is as good as no name. `None`: not a name at all.
-    fn parse(bytes: &[u8]) -> Option<Option<Self>> {
+    pub(crate) fn parse(bytes: &[u8]) -> Option<Option<Self>> {
         let text = std::str::from_utf8(bytes).ok()?;
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.parse::<std::net::IpAddr>().is_ok() {

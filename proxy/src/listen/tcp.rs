@@ -157,7 +157,7 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
         // Whoever calls has answered these.
         Opening::Http | Opening::ReadHello => return,
     };
-    let mut record = ConnectionRecord::open(worker, &incoming.arrival, &rule, logged);
+    let mut record = ConnectionRecord::open(worker, &incoming.arrival, (&rule, dice), logged);
     if let Heard::Tls(name) = heard {
         record.hello(name);
     }
@@ -166,7 +166,7 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
             let gone = incoming.link.failed();
             tokio::select! {
                 biased;
-                reached = reach(worker, passage, dice, &mut record) => reached,
+                reached = reach(worker, passage, (heard, dice), &mut record) => reached,
                 () = gone => Err(Failure::DownstreamGone),
             }
         }
@@ -200,7 +200,7 @@ struct Reached {
 async fn reach(
     worker: &Rc<Worker>,
     passage: &Passage,
-    dice: u64,
+    (heard, dice): (Heard<'_>, u64),
     record: &mut ConnectionRecord,
 ) -> Result<Reached, Failure> {
     let backend = passage.backend();
@@ -220,8 +220,7 @@ async fn reach(
         metrics: &backend.metrics,
         protocol: AppProtocol::Tcp,
         switch: None,
-        // TLS of the caller's own goes through as it is.
-        tls: target.tls().filter(|_| !passage.rule.tls && !record.is_tls()),
+        tls: passage.tls(heard),
         connect: passage.rule.settings.timeouts.connect,
         repeatable: true,
     };
@@ -253,8 +252,7 @@ async fn reach(
 
 /// Ends a connection that goes nowhere.
 async fn refuse(incoming: &mut Incoming, failure: Failure, heard: Heard<'_>) {
-    let nobodys = matches!(failure, Failure::NoRoute | Failure::NoService);
-    if nobodys && matches!(heard, Heard::Tls(_)) {
+    if is_told(failure, heard) {
         // The caller may be gone already.
         let _ = incoming.io.write_all(&UNRECOGNIZED_NAME).await;
         let _ = incoming.io.shutdown().await;
@@ -263,8 +261,13 @@ async fn refuse(incoming: &mut Incoming, failure: Failure, heard: Heard<'_>) {
     }
 }
 
+/// Whether the caller is told, by TLS's own alert, that nobody has the name that it asked for.
+pub(crate) fn is_told(failure: Failure, heard: Heard<'_>) -> bool {
+    matches!(failure, Failure::NoRoute | Failure::NoService) && matches!(heard, Heard::Tls(_))
+}
+
 /// How long a connection may be quiet: what policy says, or as long as any connection may.
-fn idle(settings: &TrafficSettings, limits: &Limits) -> Option<Duration> {
+pub(crate) fn idle(settings: &TrafficSettings, limits: &Limits) -> Option<Duration> {
     let timeouts = &settings.timeouts;
     match timeouts.stream_idle {
         Some(_) if !timeouts.stream_idle_set => Some(limits.connection_idle),

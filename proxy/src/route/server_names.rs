@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use outrigger_config::model::{self, ServerNameMatch};
 
-use crate::{decide::Recorder, runtime::opaque::ConnectionRule};
+use crate::{
+    decide::{Claim, Recorder},
+    runtime::opaque::ConnectionRule,
+};
 
 type Index = foldhash::HashMap<Arc<str>, Arc<ConnectionRule>>;
 
 /// Finds the rule for a TLS connection.
 #[derive(Debug, Default)]
 pub struct ServerNames {
-    /// By rank.
-    rules: Box<[Arc<ConnectionRule>]>,
+    /// By rank, each with its names.
+    rules: Box<[(Arc<ConnectionRule>, Box<[ServerNameMatch]>)]>,
     exact: Index,
     /// What follows `*.`.
     below: Index,
@@ -40,7 +43,8 @@ impl ServerNames {
                 index.entry(name.clone()).or_insert_with(|| rule.clone());
             }
         }
-        names.rules = rules.into_iter().map(|(rule, _)| rule).collect();
+        names.rules =
+            rules.into_iter().map(|(rule, from)| (rule, from.server_names.as_slice().into())).collect();
         names
     }
 
@@ -53,16 +57,31 @@ impl ServerNames {
 
     /// Every rule, by rank.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &Arc<ConnectionRule>> {
-        self.rules.iter()
+        self.rules.iter().map(|(rule, _)| rule)
     }
 
     /// Tells of every rule whether it takes the name, the one that is taken first.
     pub(crate) fn record_all<R: Recorder>(&self, name: Option<&str>, recorder: &mut R) {
         let found = self.find(name);
-        found.into_iter().for_each(|rule| recorder.connection_candidate(rule, true));
-        let others = self.rules.iter().filter(|rule| found.is_none_or(|found| !Arc::ptr_eq(found, rule)));
-        others.for_each(|rule| recorder.connection_candidate(rule, false));
+        found.into_iter().for_each(|rule| recorder.connection_candidate(rule, Claim::Takes));
+        let others =
+            self.rules.iter().filter(|(rule, _)| found.is_none_or(|found| !Arc::ptr_eq(found, rule)));
+        for (rule, names) in others {
+            let claim = if holds(names, name) { Claim::Outdone } else { Claim::OtherName };
+            recorder.connection_candidate(rule, claim);
+        }
     }
+}
+
+/// Whether some name of a rule is this one; a rule without names takes everything.
+fn holds(names: &[ServerNameMatch], name: Option<&str>) -> bool {
+    let fits = |name: &str| {
+        names.iter().any(|one| match one {
+            ServerNameMatch::Exact(exact) => **exact == *name,
+            ServerNameMatch::Below(parent) => suffixes(name).any(|suffix| **parent == *suffix),
+        })
+    };
+    names.is_empty() || name.is_some_and(fits)
 }
 
 /// What a name is below: of `a.b.c` that is `b.c` and `c`, the longest first.

@@ -262,8 +262,8 @@ impl Recorder for Listening {
         self.0.push(format!("{how:?}").split(['(', ' ', '{']).next().unwrap_or_default().to_owned());
     }
 
-    fn connection_candidate(&mut self, rule: &ConnectionRule, takes: bool) {
-        self.0.push(format!("{} {takes}", rule.route));
+    fn connection_candidate(&mut self, rule: &ConnectionRule, claim: Claim) {
+        self.0.push(format!("{} {claim:?}", rule.route));
     }
 
     fn connection_rule(&mut self, rule: &ConnectionRule, backend: Option<usize>) {
@@ -282,6 +282,7 @@ fn a_recorder_hears_every_step() {
         dice: 7,
     };
     connection(&case.snapshot, key(Side::Outbound, "127.0.0.1:9003"), &facts, &mut heard);
-    let expected = ["Pinned", "shop/longer/only true", "shop/exact/0 false", "shop/longer/only to Some(0)"];
+    let expected =
+        ["Pinned", "shop/longer/only Takes", "shop/exact/0 Outdone", "shop/longer/only to Some(0)"];
     assert_eq!(heard.0, expected);
 }

@@ -26,6 +26,7 @@ pub struct Share {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Sent>,
     /// What the backend changes in the answer's header, before the rule does.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub response_headers: Vec<HeaderChange>,
     /// TLS to its endpoints; absent: plain text.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,6 +39,31 @@ pub struct Share {
     /// Where copies of its requests go.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mirrors: Vec<Mirror>,
+}
+
+impl Share {
+    /// A share of which nothing else is known yet.
+    pub(in crate::explain) fn of(backend: &str, weight: u32, percent: f64) -> Self {
+        Self {
+            backend: backend.to_owned(),
+            weight,
+            percent,
+            chosen: None,
+            origin: None,
+            outcome: Outcome::Split,
+            sent: None,
+            response_headers: Vec::new(),
+            tls: None,
+            load_balancer: None,
+            endpoints: Vec::new(),
+            mirrors: Vec::new(),
+        }
+    }
+
+    /// Whether it has any weight, and the dice, if they are known, choose it.
+    pub(in crate::explain) fn is_possible(&self) -> bool {
+        self.percent > 0.0 && self.chosen != Some(false)
+    }
 }
 
 /// Where copies of requests go. Their answers are thrown away.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::line::{push_address, push_milliseconds, push_number, push_text, push_word};
+use super::line::{push_address, push_dice, push_milliseconds, push_number, push_text, push_word};
 use crate::{ctx::Side, error::Flag, telemetry::timestamp};
 
 /// What is known about a connection when it has ended. Absent fields are left out of the line.
@@ -41,6 +41,8 @@ pub struct ConnectionEntry<'a> {
     pub service: &'a str,
     /// The route rule.
     pub route: &'a str,
+    /// What drove its random choices: `outrigger explain --dice` repeats them.
+    pub dice: u64,
 }
 
 /// Every field of a line with what it says, in the order in which they are written: the reference of the access log.
@@ -60,6 +62,10 @@ pub const CONNECTION_FIELDS: &[(&str, &str)] = &[
     ("upstream", "The last of them."),
     ("service", "The destination, as `namespace/name:port`; `app` or `egress` where it is no Service."),
     ("route", "The rule, as `namespace/name/rule`; `default` where no route decides."),
+    (
+        "dice",
+        "The number that drove the choices of the connection: `outrigger explain --dice` makes them again.",
+    ),
 ];
 
 impl ConnectionEntry<'_> {
@@ -88,6 +94,7 @@ impl ConnectionEntry<'_> {
         push_address(out, "upstream", self.upstream);
         push_text(out, "service", self.service.as_bytes());
         push_text(out, "route", self.route.as_bytes());
+        push_dice(out, self.dice);
         out.extend_from_slice(b"}\n");
     }
 }
@@ -117,6 +124,7 @@ mod tests {
             upstream: Some("[::1]:80".parse().expect("an address")),
             service: "shop/db:5432",
             route: "default",
+            dice: 11,
         };
         entry.write(&mut out);
         let value: Value = serde_json::from_slice(&out).expect("a line is JSON");
@@ -127,6 +135,7 @@ mod tests {
                 "peer": "127.0.0.1:40000", "protocol": "TLS", "server_name": "db.example.com", "flags": "UR",
                 "reason": "upstream_cut", "bytes_in": 3, "bytes_out": 5, "duration_ms": 1.005, "attempts": 2,
                 "upstream": "[::1]:80", "service": "shop/db:5432", "route": "default",
+                "dice": "0x000000000000000b",
             })
         );
         let line = String::from_utf8(out).expect("a line is UTF-8");

@@ -223,7 +223,7 @@ pub(super) fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration
 }
 
 /// In hexadecimal and quotes: readers of JSON keep no more than 53 bits of a number.
-fn push_dice(out: &mut Vec<u8>, dice: u64) {
+pub(super) fn push_dice(out: &mut Vec<u8>, dice: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     push_key(out, "dice");
     out.extend_from_slice(b"\"0x");

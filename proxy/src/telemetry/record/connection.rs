@@ -32,6 +32,7 @@ pub(crate) struct ConnectionRecord {
     upstream: Option<SocketAddr>,
     failure: Option<Failure>,
     complete: bool,
+    dice: u64,
     logged: bool,
 }
 
@@ -44,11 +45,11 @@ pub(crate) struct Arrival {
 }
 
 impl ConnectionRecord {
-    /// Opens the record of a connection that the rule has taken; `logged` where there is an access log.
+    /// Opens the record of a connection that the rule has taken, and what drove the choice; `logged` where there is an access log.
     pub(crate) fn open(
         worker: &Rc<Worker>,
         arrival: &Arrival,
-        rule: &Arc<ConnectionRule>,
+        (rule, dice): (&Arc<ConnectionRule>, u64),
         logged: bool,
     ) -> Self {
         rule.metrics.begun(worker.id);
@@ -66,6 +67,7 @@ impl ConnectionRecord {
             upstream: None,
             failure: None,
             complete: false,
+            dice,
             logged,
         }
     }
@@ -74,11 +76,6 @@ impl ConnectionRecord {
     pub(crate) fn hello(&mut self, server_name: Option<&str>) {
         self.tls = true;
         self.server_name = server_name.map(Into::into);
-    }
-
-    /// Whether the caller sent a ClientHello.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.tls
     }
 
     /// Who connected.
@@ -138,6 +135,7 @@ impl ConnectionRecord {
             upstream: self.upstream,
             service: &self.rule.service,
             route: &self.rule.route,
+            dice: self.dice,
         });
     }
 }
