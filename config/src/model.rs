@@ -25,7 +25,7 @@ pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
-pub use settings::{
+pub use settings::{AbortWith, Fault, FaultAbort, FaultDelay,
     Backoff, Balance, LoadBalancer, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
     Timeouts, TrafficSettings,
 };

@@ -20,6 +20,7 @@ pub(crate) async fn pin<'a>(
     exchange: &Exchange,
     direct: &'a Direct,
     checked: &Checked,
+    dice: u64,
 ) -> Result<Pinned<'a>, Failure> {
     let protocol = direct.backend().protocol.spoken_to(checked.version);
     let addr = match direct.to {
@@ -34,7 +35,7 @@ pub(crate) async fn pin<'a>(
         }
     };
     let backend = direct.backend().clone();
-    Ok(Pinned::direct(direct, Target::Address { addr, protocol, backend }))
+    Ok(Pinned::direct(direct, Target::Address { addr, protocol, backend }, dice))
 }
 
 /// One log line where egress is in `Log` mode.

@@ -77,6 +77,10 @@ pub enum Failure {
     StreamIdle,
     /// A limit of the proxy or of the Service is reached.
     Overloaded,
+    /// A fault that policy makes on purpose; the status is the one that policy, or the request itself, asks for.
+    FaultInjected(Abort),
+    /// The request asks for a fault, by the header that policy names, and the value cannot be read.
+    InvalidFault,
     /// The request would come back to this proxy.
     Loop,
     /// The caller's first bytes are no TLS ClientHello, or none that came in time.
@@ -88,6 +92,15 @@ pub enum Failure {
     /// A bug of ours.
     Internal,
 }
+}
+
+/// With what a request is aborted on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Abort {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// `grpc-status` for a gRPC caller.
+    pub grpc: u8,
 }
 
 told! {
@@ -154,6 +167,10 @@ pub enum Flag {
     LP,
     /// The caller went away.
     DC,
+    /// Aborted on purpose.
+    FI,
+    /// Delayed on purpose; no failure by itself.
+    DI,
     /// The proxy ended.
     DR,
     /// Our bug.
@@ -163,7 +180,7 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in a fixed order: the order of metric cells.
-    pub const ALL: [Flag; 13] = [
+    pub const ALL: [Flag; 15] = [
         Flag::DPE,
         Flag::NR,
         Flag::UH,
@@ -175,6 +192,8 @@ impl Flag {
         Flag::UO,
         Flag::LP,
         Flag::DC,
+        Flag::FI,
+        Flag::DI,
         Flag::DR,
         Flag::IE,
     ];
@@ -193,6 +212,8 @@ impl Flag {
             Flag::UO => "UO",
             Flag::LP => "LP",
             Flag::DC => "DC",
+            Flag::FI => "FI",
+            Flag::DI => "DI",
             Flag::DR => "DR",
             Flag::IE => "IE",
         }
@@ -218,10 +239,15 @@ impl Malformed {
 }
 
 impl Failure {
+    /// A fault as most policies make it.
+    const ANY_FAULT: Self =
+        Self::FaultInjected(Abort { status: StatusCode::SERVICE_UNAVAILABLE, grpc: 14 });
+
     /// Every failure with what it means: the rules of the strict check first.
     pub fn all() -> impl Iterator<Item = (Failure, &'static str)> {
         let heads = Malformed::MEANINGS.iter().map(|(what, meaning)| (Failure::BadRequest(*what), *meaning));
-        heads.chain(Failure::MEANINGS.iter().copied()).map(|(failure, meaning)| (failure, meaning.trim()))
+        let plain = heads.chain(Failure::MEANINGS.iter().copied());
+        plain.chain([(Self::ANY_FAULT, ANY_FAULT)]).map(|(failure, meaning)| (failure, meaning.trim()))
     }
 
     /// Status, gRPC code, flag and reason of this failure.
@@ -256,6 +282,8 @@ impl Failure {
             Failure::AttemptTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "attempt_timeout"),
             Failure::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "stream_idle_timeout"),
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
+            Failure::FaultInjected(with) => (with.status, with.grpc, Flag::FI, "fault_injected"),
+            Failure::InvalidFault => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "invalid_fault"),
             Failure::Loop => (StatusCode::LOOP_DETECTED, 10, Flag::LP, "loop"),
             // These two end connections that have no answer.
             Failure::NoClientHello => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "no_client_hello"),
@@ -267,6 +295,9 @@ impl Failure {
         Form { status, grpc, flag, reason }
     }
 }
+
+/// What every fault is, whatever its status.
+const ANY_FAULT: &str = "A fault that policy makes on purpose; status and code are the policy's.";
 
 /// The status that stands in logs and metrics for a caller that went away.
 pub const CLIENT_CLOSED: StatusCode = match StatusCode::from_u16(499) {

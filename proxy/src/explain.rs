@@ -9,6 +9,7 @@
 mod candidates;
 mod connection;
 mod door;
+mod fault;
 mod hears;
 mod question;
 mod report;
@@ -170,6 +171,7 @@ impl Explainer {
             candidates: Vec::new(),
             rule: None,
             shares: Vec::new(),
+            fault: None,
             timeouts: None,
             retry: None,
             notes: Vec::new(),
@@ -231,9 +233,13 @@ impl Explainer {
             let note = "CONNECT opens a tunnel: nobody reads what it carries, so no route applies to it";
             report.notes.push(note.to_owned());
         }
-        let head = named(way, head);
+        let mut head = named(way, head);
+        let struck = fault::strike(rule, &mut head.headers, question.dice);
         let named = Admitted { head: &head, ..admitted };
         self.outcome(&decision, &heard, named, source, report);
+        if let Some(struck) = struck.filter(|_| matches!(decision, Decision::Forward(_) | Decision::Direct(_))) {
+            struck.tell(report, Caller::of_checked(checked, &head.method));
+        }
     }
 
     /// The rules of a port, by which candidates are told.

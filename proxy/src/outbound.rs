@@ -57,7 +57,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // The policy stages, the attempts, the answer.
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned::forward(forward, facts.dice),
-        Decision::Direct(direct) => match Box::pin(egress::pin(&exchange, direct, &checked)).await {
+        Decision::Direct(direct) => match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
             Ok(pinned) => pinned,
             Err(failure) => return exchange.refuse(failure),
         },

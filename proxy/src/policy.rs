@@ -4,6 +4,7 @@ pub(crate) mod attempts;
 pub(crate) mod budget;
 pub(crate) mod cors;
 pub(crate) mod deadline;
+pub(crate) mod fault;
 pub(crate) mod headers;
 pub(crate) mod mirror;
 mod pinned;
@@ -35,6 +36,12 @@ pub(crate) async fn run(
 ) -> Response<AnswerBody> {
     let (worker, settings) = (exchange.worker().clone(), &pinned.rule.settings);
 
+    // fault: drawn before policy changes the head by which a request may ask for it.
+    let injected = match fault::take(pinned.rule, &mut head.headers, pinned.dice) {
+        Ok(injected) => injected,
+        Err(failure) => return exchange.refuse(failure),
+    };
+
     // headers: what the rule and then its backend change, each with the target that it rewrites.
     let mut copies = Copies::default();
     if let Err(failure) = headers::on_request(&mut head, pinned.forward, &mut copies) {
@@ -46,6 +53,13 @@ pub(crate) async fn run(
     // deadline: the smaller of the policy's and the caller's; it runs until the answer has ended.
     let limit = deadline::limits(&settings.timeouts, deadline::asked(&head.headers, checked), checked);
     let deadline = Deadline::start(limit, &exchange.flow, &worker.deadlines, exchange.started);
+
+    // Here a fault strikes: its delay counts, and nothing was sent yet.
+    if !injected.is_none()
+        && let Err(failure) = Box::pin(injected.strike(&mut exchange, pinned.rule, &deadline)).await
+    {
+        return exchange.refuse(failure);
+    }
 
     // The body is held back where the caller waits to be asked for it.
     let key = checked.expect_continue.then(Key::default);

@@ -24,8 +24,9 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 9] = [
+const RUN_ELSEWHERE: [(&str, &str); 10] = [
     ("cors.yaml", "cors.rs"),
+    ("fault-injection.yaml", "fault_injection.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("http-proxy.yaml", "interop.rs"),
     ("mirror.yaml", "mirror.rs"),

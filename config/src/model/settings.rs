@@ -1,9 +1,11 @@
 //! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
 
+mod fault;
 mod load_balancer;
 mod retry;
 mod timeouts;
 
+pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
 pub use load_balancer::{Balance, LoadBalancer};
 pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
 pub use timeouts::Timeouts;
@@ -21,6 +23,9 @@ pub struct TrafficSettings {
     pub retry: Retry,
     /// How an endpoint is chosen. Taken from the settings of the backend's own Service port, never of a rule.
     pub load_balancer: LoadBalancer,
+    /// What is done to requests on purpose.
+    #[serde(skip_serializing_if = "Fault::is_none")]
+    pub fault: Fault,
     /// Where each of them was written, by its path in a TrafficPolicy, such as `timeouts.request`. What is missing here
     /// is built in.
     pub origins: SettingOrigins,

@@ -1,9 +1,11 @@
 //! `TrafficPolicy`: how to talk to a Service, or along a route.
 
+mod fault;
 mod load_balancer;
 mod retry;
 mod timeouts;
 
+pub(crate) use fault::FaultBody;
 pub(crate) use load_balancer::{Balance, LoadBalancerBody};
 pub(crate) use retry::{Condition, RetryBody};
 pub(crate) use timeouts::TimeoutsBody;
@@ -30,6 +32,8 @@ macro_rules! policy_body {
                 retry("retry"): Setting<RetryBody>,
                 /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
                 load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
+                /// Failures and delays that are made on purpose; null switches all off.
+                fault("fault"): Setting<FaultBody>,
             }
         }
 
@@ -40,6 +44,7 @@ macro_rules! policy_body {
                     timeouts: &self.timeouts,
                     retry: &self.retry,
                     load_balancer: &self.load_balancer,
+                    fault: &self.fault,
                 }
             }
         }
@@ -82,12 +87,16 @@ pub(crate) struct Blocks<'a> {
     pub(crate) timeouts: &'a Setting<TimeoutsBody>,
     pub(crate) retry: &'a Setting<RetryBody>,
     pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
+    pub(crate) fault: &'a Setting<FaultBody>,
 }
 
 impl Blocks<'_> {
     /// Whether none is written.
     pub(crate) fn are_absent(&self) -> bool {
-        self.timeouts.is_unset() && self.retry.is_unset() && self.load_balancer.0.is_none()
+        self.timeouts.is_unset()
+            && self.retry.is_unset()
+            && self.load_balancer.0.is_none()
+            && self.fault.is_unset()
     }
 
     /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand.

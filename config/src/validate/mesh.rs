@@ -1,6 +1,6 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, policies, repeats, telemetry, timeouts};
+use super::{Checks, faults, policies, repeats, telemetry, timeouts};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -25,6 +25,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
             timeouts::policy(&defaults.timeouts, checks);
             policies::retry(&defaults.retry, checks);
             repeats::policy(&defaults.timeouts, &defaults.retry, checks);
+            faults::policy(&defaults.fault, checks);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, repeats, timeouts};
+use super::{Checks, faults, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -31,6 +31,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         timeouts::policy(&spec.timeouts, checks);
         retry(&spec.retry, checks);
         repeats::policy(&spec.timeouts, &spec.retry, checks);
+        faults::policy(&spec.fault, checks);
     }
     contended(checks);
     attempts(checks);

@@ -13,6 +13,10 @@ pub enum Purpose {
         /// Which of the rule's, from 0, or of the backend's, from 16.
         index: u32,
     },
+    /// Whether it is delayed on purpose.
+    FaultDelay,
+    /// Whether it is aborted on purpose.
+    FaultAbort,
     /// Which endpoint, for the attempt of this number.
     Endpoint {
         /// The attempt, from 0.
@@ -37,6 +41,8 @@ impl Dice {
             Purpose::Endpoint { attempt } => 2 << 32 | u64::from(attempt),
             Purpose::Backoff { attempt } => 3 << 32 | u64::from(attempt),
             Purpose::Mirror { index } => 4 << 32 | u64::from(index),
+            Purpose::FaultDelay => 5 << 32,
+            Purpose::FaultAbort => 6 << 32,
         };
         Self(mix(dice) ^ mix(salt))
     }

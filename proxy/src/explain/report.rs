@@ -4,9 +4,11 @@
 //! ports `namespace/name:port`, durations as policy files write them. What is absent does not apply.
 
 mod connection;
+mod fault;
 mod share;
 
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
+pub use fault::{Fault, FaultShare};
 pub use share::{Change, Endpoint, HeaderChange, Mirror, Sent, Share, Tls};
 
 use serde::Serialize;
@@ -40,6 +42,9 @@ pub struct Report {
     pub rule: Option<Taken>,
     /// The backends of the rule, with their shares of its requests.
     pub shares: Vec<Share>,
+    /// What is done to it on purpose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
     /// Time limits of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A setting by its path in a TrafficPolicy.
-fn setting<T>(origins: &SettingOrigins, leaf: &str, value: Option<T>) -> Setting<T> {
+pub(super) fn setting<T>(origins: &SettingOrigins, leaf: &str, value: Option<T>) -> Setting<T> {
     match origins.get(leaf) {
         None => Setting { value, layer: "builtIn", policy: None, origin: None },
         Some(origin) => Setting {

@@ -1,6 +1,7 @@
 //! An explanation as text: the answer in one line, then why, in the order in which it came about.
 
 mod connection;
+mod fault;
 mod retry;
 
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ impl Report {
         page.shares(&self.shares);
         page.requests(&self.shares);
         page.answer(self);
+        page.fault(self);
         page.timeouts(self);
         page.retry(self);
         page.section("note", &self.notes);

@@ -31,7 +31,7 @@ impl<'a> Pinned<'a> {
     }
 
     /// A request to one address.
-    pub(crate) fn direct(direct: &'a Direct, target: Target) -> Self {
-        Self { rule: &direct.rule, target, forward: None, last_hop: false, dice: 0 }
+    pub(crate) fn direct(direct: &'a Direct, target: Target, dice: u64) -> Self {
+        Self { rule: &direct.rule, target, forward: None, last_hop: false, dice }
     }
 }

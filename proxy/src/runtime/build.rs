@@ -4,26 +4,27 @@
 //! endpoints as they were. Endpoint cells are filled last. Linear in the size of the policy: 10,000 routes take well
 //! below a second.
 
+mod inbound;
 mod index;
 mod opaque;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
-    self, BackendTarget, Destination, DestinationPort, InboundListener, InboundProtocol, PathMatch,
+    self, BackendTarget, Destination, DestinationPort, PathMatch,
     Resources, RouteRule, ServicePort, TrafficSettings,
 };
 
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, Inbound, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service,
+        Backend, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service,
         Snapshot, UpstreamProtocol, WeightedBackend,
     },
 };
 use crate::{
     ctx::Side,
-    policy::{budget::Budget, cors::Cors},
+    policy::{budget::Budget, cors::Cors, fault::Fault},
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::{metrics::Metrics, trace::Tracing},
     upstream::tls::{Connectors, Outward},
@@ -98,11 +99,11 @@ pub(crate) fn build_to_serve(
         inbound: keys(Side::Inbound, workload.inbound.iter().map(|from| from.bind))
             .zip(&workload.inbound)
             .map(|(key, from)| builder.inbound(key, from))
-            .collect(),
+            .collect::<Result<_, _>>()?,
         outbound: Box::default(),
         path_policy: tells_paths(&resources.destinations),
         tracing: resources.mesh.tracing.as_ref().map(Tracing::new),
-        egress_rule: builder.egress_rule(&resources.mesh.defaults),
+        egress_rule: builder.egress_rule(&resources.mesh.defaults)?,
         egress_connections: builder.egress_connections(&resources.mesh.defaults),
         hosts: foldhash::HashMap::default(),
         cluster_ips: foldhash::HashMap::default(),
@@ -190,7 +191,7 @@ impl Builder<'_> {
             None => return Err(BuildError::UnknownService(name)),
         };
         let budget = self.carry.budget(&name, &from.settings.retry.budget);
-        let default_rule = self.default_rule(Side::Outbound, &backend, Some(budget));
+        let default_rule = self.default_rule(Side::Outbound, &backend, Some(budget))?;
         let routes = match &from.routes {
             None => None,
             Some(rules) => {
@@ -228,6 +229,7 @@ impl Builder<'_> {
                 .map(|redirect| Box::new(Redirection { redirect, service_port: port.port })),
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
+            fault: Fault::compile(&from.settings.fault)?,
             mirrors: self.mirrors(&from.mirrors),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
@@ -264,34 +266,11 @@ impl Builder<'_> {
         }
     }
 
-    fn inbound(&self, key: ListenerKey, from: &InboundListener) -> Arc<Inbound> {
-        let old = self.previous.and_then(|previous| previous.inbound(key));
-        if let Some(old) = old
-            && old.source == *from
-        {
-            return old.clone();
-        }
-        let label = from.service.as_ref().map_or_else(|| "app".into(), ServicePort::to_string);
-        let backend = Arc::new(Backend {
-            service: None,
-            metrics: self.metrics.backend(&label),
-            label: label.into(),
-            protocol: from.protocol.into(),
-            tls: None,
-            settings: from.settings.clone(),
-            endpoints: self.carry.app(from.app),
-        });
-        let rule = self.default_rule(Side::Inbound, &backend, None);
-        let is_opaque = from.protocol == InboundProtocol::Tcp;
-        let opaque = is_opaque.then(|| Arc::new(self.default_connections(Side::Inbound, &backend)));
-        Arc::new(Inbound { key, rule, opaque, source: from.clone() })
-    }
-
-    fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Arc<Rule> {
+    fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Result<Arc<Rule>, BuildError> {
         if let Some(previous) = self.previous
             && previous.egress_rule.settings == *settings
         {
-            return previous.egress_rule.clone();
+            return Ok(previous.egress_rule.clone());
         }
         // What is counted into a budget stays while the budget itself is the same.
         let budget = self.previous.map(|previous| &previous.egress_rule.budget);
@@ -312,9 +291,14 @@ impl Builder<'_> {
     }
 
     /// A rule without route: everything to one backend, with the backend's own settings.
-    fn default_rule(&self, side: Side, backend: &Arc<Backend>, budget: Option<Arc<Budget>>) -> Arc<Rule> {
+    fn default_rule(
+        &self,
+        side: Side,
+        backend: &Arc<Backend>,
+        budget: Option<Arc<Budget>>,
+    ) -> Result<Arc<Rule>, BuildError> {
         let settings = &backend.settings;
-        Arc::new(Rule {
+        Ok(Arc::new(Rule {
             id: None,
             service: backend.label.clone(),
             route: "default".into(),
@@ -325,12 +309,16 @@ impl Builder<'_> {
             redirect: None,
             rewrite: None,
             cors: None,
+            fault: match side {
+                Side::Inbound => None,
+                Side::Outbound => Fault::compile(&settings.fault)?,
+            },
             mirrors: Box::default(),
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),
             metrics: self.metrics.route(side, &backend.label, "default"),
-        })
+        }))
     }
 }
 

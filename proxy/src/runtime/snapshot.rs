@@ -16,7 +16,7 @@ use super::opaque::{ConnectionRule, Opaque};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
-    policy::{budget::Budget, cors::Cors},
+    policy::{budget::Budget, cors::Cors, fault::Fault},
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
@@ -250,6 +250,8 @@ pub struct Rule {
     pub rewrite: Option<Box<model::Rewrite>>,
     /// Which pages of other origins may use its answers.
     pub(crate) cors: Option<Box<Cors>>,
+    /// What is done to its requests on purpose.
+    pub(crate) fault: Option<Box<Fault>>,
     /// Where copies of its requests go.
     pub mirrors: Box<[Mirror]>,
     /// Backends with their shares.

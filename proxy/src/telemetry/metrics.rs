@@ -17,7 +17,7 @@ pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsF
 pub use connection::{ConnectionMetrics, Direction};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
-pub use route::{RouteMetrics, TunnelKind};
+pub use route::{FaultKind, RouteMetrics, TunnelKind};
 pub use spans::SpansDropped;
 
 use std::{
@@ -71,7 +71,7 @@ macro_rules! families {
 families! {
     REQUESTS: Counter "outrigger_requests_total" ["side", "service", "route", "code", "flag"],
         "Requests that have ended, by the status that the caller got and the access-log flag.",
-        "2 x routes x (53 codes x 14 flags, of which a handful occur)";
+        "2 x routes x (53 codes x 16 flags, of which a handful occur)";
     REQUEST_DURATION: Histogram "outrigger_request_duration_seconds" ["side", "service", "route"],
         "From the complete request head to the last byte of the answer.", "2 x routes x 20";
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
@@ -80,6 +80,8 @@ families! {
         "Requests whose connection became a tunnel: WebSocket, another upgrade, CONNECT.", "2 x routes x 3";
     TUNNELS_OPEN: Gauge "outrigger_tunnels_open" ["side", "service", "route"],
         "Tunnels that have begun and not ended; their requests are open too.", "2 x routes";
+    FAULTS: Counter "outrigger_faults_total" ["service", "route", "kind"],
+        "Faults that policy has made on purpose: delays, and answers that no service made.", "routes x 2";
     ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
         "Attempts to get an answer from an endpoint.", "services x 14";
     ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],
@@ -108,7 +110,7 @@ families! {
         "Connections closed at once because the limit was reached.", "listeners";
     TCP_CONNECTIONS: Counter "outrigger_tcp_connections_total" ["side", "service", "route", "flag"],
         "Connections passed on whole that have ended, by the access-log flag.",
-        "2 x routes x 14 flags, of which a handful occur";
+        "2 x routes x 16 flags, of which a handful occur";
     TCP_CONNECTIONS_OPEN: Gauge "outrigger_tcp_connections_open" ["side", "service", "route"],
         "Connections passed on whole that have begun and not ended.", "2 x routes";
     TCP_CONNECTION_DURATION: Histogram "outrigger_tcp_connection_duration_seconds" ["side", "service", "route"],

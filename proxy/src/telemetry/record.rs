@@ -18,7 +18,7 @@ use super::{
     trace::{End, Trace},
 };
 use crate::{
-    body::Flow, error::Failure, listen::connection::Connection, request::forwarded::REQUEST_ID,
+    body::Flow, error::{Failure, Flag}, listen::connection::Connection, request::forwarded::REQUEST_ID,
     runtime::snapshot::Rule,
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Record {
     status: StatusCode,
     grpc_status: Option<u32>,
     failure: Option<Failure>,
+    /// It was delayed on purpose.
+    delayed: bool,
     /// No body can follow this answer, so the server drops it unread.
     bodyless: bool,
     complete: bool,
@@ -77,6 +79,7 @@ impl Record {
             status: StatusCode::OK,
             grpc_status: None,
             failure: None,
+            delayed: false,
             bodyless: head.method == Method::HEAD,
             complete: false,
             attempts: 0,
@@ -95,6 +98,17 @@ impl Record {
             line.request_id = headers.get(REQUEST_ID).cloned();
             line.dice = Some(dice);
         }
+    }
+
+    /// It is delayed on purpose.
+    pub(crate) fn delayed(&mut self) {
+        self.delayed = true;
+    }
+
+    /// The flag of its failure, or that it was delayed on purpose.
+    fn flag(&self) -> Option<Flag> {
+        let flag = self.failure.map(|failure| failure.form().flag);
+        flag.or(self.delayed.then_some(Flag::DI))
     }
 
     /// What its attempts came to.
@@ -166,7 +180,7 @@ impl Record {
             },
             status: self.status.as_u16(),
             grpc_status: self.grpc_status,
-            flag: form.map(|form| form.flag),
+            flag: self.flag(),
             reason: form.map(|form| form.reason),
             bytes_in: self.flow.bytes_in.get(),
             bytes_out: self.flow.bytes_out.get(),
@@ -209,7 +223,7 @@ impl Drop for Record {
         }
         let worker = &connection.worker;
         let elapsed = now.duration_since(self.started);
-        let flag = self.failure.map(|failure| failure.form().flag);
+        let flag = self.flag();
         let status = self.status.as_u16();
         match &self.rule {
             Some(rule) => {

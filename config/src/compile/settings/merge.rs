@@ -2,6 +2,7 @@
 //!
 //! Null switches a leaf, or a whole block, off.
 
+mod fault;
 mod load_balancer;
 mod retry;
 mod timeouts;
@@ -40,7 +41,8 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
         merge.on_rule(field, &mut retry);
     }
     let load_balancer = merge.load_balancer();
-    TrafficSettings { timeouts, retry, load_balancer, origins: merge.origins }
+    let fault = merge.fault();
+    TrafficSettings { timeouts, retry, load_balancer, fault, origins: merge.origins }
 }
 
 struct Merge<'a> {

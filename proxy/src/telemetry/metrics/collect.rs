@@ -10,7 +10,7 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, Family, Kind, MirrorOutcome,
+    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, FaultKind, Family, Kind, MirrorOutcome,
     ParseError, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind, process::Process,
 };
 
@@ -121,6 +121,10 @@ impl Families {
                 self.push(super::REQUESTS_OPEN, &labels, open as f64);
             }
             self.tunnels(&route, labels);
+            for kind in FaultKind::ALL {
+                let [_, service, route_name] = labels;
+                self.push_touched(super::FAULTS, &[service, route_name, kind.as_str()], route.faults(*kind));
+            }
         }
     }
 

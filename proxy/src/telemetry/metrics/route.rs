@@ -60,6 +60,16 @@ label_values! {
     }
 }
 
+label_values! {
+    /// What was done to a request on purpose.
+    FaultKind {
+        /// It was delayed.
+        Delay = "delay",
+        /// It got an answer that no service made.
+        Abort = "abort",
+    }
+}
+
 /// Flagged requests are rare: their cells (5 KiB) are allocated with the first.
 type Flagged = Cells<{ CELLS * FLAGS }>;
 
@@ -71,6 +81,7 @@ struct Block {
     ended: Cell,
     tunnels: Cells<{ TunnelKind::ALL.len() }>,
     tunnels_ended: Cell,
+    faults: Cells<{ FaultKind::ALL.len() }>,
     flagged: OnceLock<Box<Flagged>>,
 }
 
@@ -124,6 +135,15 @@ impl RouteMetrics {
     /// A tunnel has ended.
     pub fn tunnel_closed(&self, worker: usize) {
         self.blocks.of(worker).tunnels_ended.add(1);
+    }
+
+    /// A fault was made on purpose.
+    pub fn fault(&self, worker: usize, kind: FaultKind) {
+        self.blocks.of(worker).faults.at(kind as usize).add(1);
+    }
+
+    pub(super) fn faults(&self, kind: FaultKind) -> u64 {
+        self.blocks.sum(|block| block.faults.at(kind as usize).get()).unwrap_or(0)
     }
 
     pub(super) fn tunnels(&self, kind: TunnelKind) -> u64 {
