@@ -25,9 +25,9 @@ pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
-pub use settings::{AbortWith, Fault, FaultAbort, FaultDelay,
-    Backoff, Balance, LoadBalancer, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
-    Timeouts, TrafficSettings,
+pub use settings::{
+    AbortWith, Backoff, Balance, Fault, FaultAbort, FaultDelay, LoadBalancer, Retry, RetryBudget, RetryOn,
+    SettingLayer, SettingOrigin, SettingOrigins, Timeouts, TrafficSettings,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};

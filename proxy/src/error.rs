@@ -240,8 +240,7 @@ impl Malformed {
 
 impl Failure {
     /// A fault as most policies make it.
-    const ANY_FAULT: Self =
-        Self::FaultInjected(Abort { status: StatusCode::SERVICE_UNAVAILABLE, grpc: 14 });
+    const ANY_FAULT: Self = Self::FaultInjected(Abort { status: StatusCode::SERVICE_UNAVAILABLE, grpc: 14 });
 
     /// Every failure with what it means: the rules of the strict check first.
     pub fn all() -> impl Iterator<Item = (Failure, &'static str)> {

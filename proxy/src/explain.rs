@@ -237,7 +237,9 @@ impl Explainer {
         let struck = fault::strike(rule, &mut head.headers, question.dice);
         let named = Admitted { head: &head, ..admitted };
         self.outcome(&decision, &heard, named, source, report);
-        if let Some(struck) = struck.filter(|_| matches!(decision, Decision::Forward(_) | Decision::Direct(_))) {
+        if let Some(struck) =
+            struck.filter(|_| matches!(decision, Decision::Forward(_) | Decision::Direct(_)))
+        {
             struck.tell(report, Caller::of_checked(checked, &head.method));
         }
     }

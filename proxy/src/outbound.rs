@@ -57,10 +57,12 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // The policy stages, the attempts, the answer.
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned::forward(forward, facts.dice),
-        Decision::Direct(direct) => match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
-            Ok(pinned) => pinned,
-            Err(failure) => return exchange.refuse(failure),
-        },
+        Decision::Direct(direct) => {
+            match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
+                Ok(pinned) => pinned,
+                Err(failure) => return exchange.refuse(failure),
+            }
+        }
         Decision::Redirect(rule) => return told(exchange.redirect(rule, &head.uri, &checked)),
         Decision::Preflight(preflight) => return exchange.preflight(preflight, &head.headers),
         Decision::Refuse(refusal) => return told(exchange.refuse(refusal.failure)),

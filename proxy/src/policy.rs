@@ -20,8 +20,9 @@ use outrigger_config::model::Limits;
 
 use crate::{
     body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE, UpstreamBody},
+    error::Failure,
     exchange::Exchange,
-    policy::{attempts::Attempts, deadline::Deadline, mirror::Copies, target::Picked},
+    policy::{attempts::Attempts, deadline::Deadline, fault::Injected, mirror::Copies, target::Picked},
     request::strict::Checked,
     switched::{self, Opening},
 };
@@ -36,17 +37,11 @@ pub(crate) async fn run(
 ) -> Response<AnswerBody> {
     let (worker, settings) = (exchange.worker().clone(), &pinned.rule.settings);
 
-    // fault: drawn before policy changes the head by which a request may ask for it.
-    let injected = match fault::take(pinned.rule, &mut head.headers, pinned.dice) {
-        Ok(injected) => injected,
+    // The stages that change the head.
+    let (injected, copies) = match on_head(&mut head, &pinned) {
+        Ok(changed) => changed,
         Err(failure) => return exchange.refuse(failure),
     };
-
-    // headers: what the rule and then its backend change, each with the target that it rewrites.
-    let mut copies = Copies::default();
-    if let Err(failure) = headers::on_request(&mut head, pinned.forward, &mut copies) {
-        return exchange.refuse(failure);
-    }
     // What an endpoint that speaks HTTP/1.1 needs to hear of an upgrade that HTTP/2 asked for.
     let nonce = switched::nonce(&mut head, checked, &worker);
 
@@ -90,6 +85,17 @@ pub(crate) async fn run(
         Ok(answered) => answer(exchange, &pinned, checked, answered, (deadline, limits.trailer_bytes)),
         Err(failure) => exchange.refuse(failure),
     }
+}
+
+/// The stages that read and change the head.
+fn on_head(head: &mut Parts, pinned: &Pinned<'_>) -> Result<(Injected, Copies), Failure> {
+    // fault: drawn before policy changes the head by which a request may ask for one.
+    let injected = fault::take(pinned.rule, &mut head.headers, pinned.dice)?;
+
+    // headers: what the rule and then its backend change, each with the target that it rewrites.
+    let mut copies = Copies::default();
+    headers::on_request(head, pinned.forward, &mut copies)?;
+    Ok((injected, copies))
 }
 
 /// The answer, on which record, deadline and the endpoint's place ride until its end.

@@ -57,7 +57,10 @@ async fn an_abort_is_answered_here_and_blamed_on_nobody() {
     }
     assert_eq!(backend.requests(), 0);
     let metrics = proxy.metrics().await;
-    assert_eq!(metrics.sum("outrigger_faults_total", &[("service", "default/web:80"), ("kind", "abort")]), 4.0);
+    assert_eq!(
+        metrics.sum("outrigger_faults_total", &[("service", "default/web:80"), ("kind", "abort")]),
+        4.0
+    );
     assert_eq!(metrics.sum("outrigger_requests_total", &[("code", "503"), ("flag", "FI")]), 4.0);
     for nothing in ["outrigger_attempts_total", "outrigger_retries_total", "outrigger_retries_denied_total"] {
         assert!(!metrics.has(nothing), "{nothing}");
@@ -202,10 +205,12 @@ async fn egress_has_the_defaults_of_the_mesh() {
     assert!((60..=140).contains(&aborted), "each draws for itself: {aborted} of 200");
 }
 
+/// `examples/fault-injection.yaml`, with a service behind it.
 #[tokio::test]
 async fn the_example_does_what_it_says() {
     let backend = ok().await;
-    let proxy = Proxy::start(&mesh::example("fault-injection.yaml", &[("127.0.0.1:9001", backend.address())])).await;
+    let proxy =
+        Proxy::start(&mesh::example("fault-injection.yaml", &[("127.0.0.1:9001", backend.address())])).await;
     let mut client = Client::http1(proxy.outbound(0), "reviews").await;
     for _ in 0..300 {
         assert_eq!(client.get("/healthz").await.text(), "ok", "left alone");

@@ -23,6 +23,7 @@ const PAGES: &[Page] = pages![
     "connections",
     "precedence",
     "retries",
+    "fault-injection",
     "errors",
     "metrics",
     "access-log",

@@ -100,3 +100,80 @@ fn asked(drawn: Result<Injected, Failure>) -> String {
     let abort = abort.map(|with| format!("abort {} (grpc {})", with.status.as_u16(), with.grpc));
     delay.into_iter().chain(abort).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        explain::{Explainer, Question},
+        runtime::fixture,
+    };
+
+    const POLICY: &str = r#"apiVersion: outrigger.dev/v1alpha1
+kind: Sidecar
+metadata: {name: web}
+spec: {outbound: [{bind: "127.0.0.1:15001"}]}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: MeshService
+metadata: {name: reviews}
+spec: {ports: [{port: 80}], endpoints: [{address: "10.0.0.2:80"}]}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: reviews}
+spec:
+  targetRefs: [{kind: Service, name: reviews}]
+  fault: {delay: {duration: 200ms, percent: 5}, abort: {status: 503, percent: 50}, header: x-fault}
+"#;
+
+    fn explain(change: impl FnOnce(&mut Question)) -> Report {
+        let mut question = Question::new("GET", "http://reviews/").unwrap();
+        change(&mut question);
+        Explainer::new(fixture::resources(POLICY)).unwrap().explain(&question).unwrap()
+    }
+
+    #[test]
+    fn without_dice_the_shares_are_told_and_nothing_is_refused() {
+        let report = explain(|_| {});
+        let text = report.to_text(false);
+        assert!(!report.refuses());
+        let place = "TrafficPolicy default/reviews on the Service  (policy.yaml:16:29)";
+        assert!(
+            text.contains(&format!("fault      delay       200ms for 5 % of the requests  {place}")),
+            "{text}"
+        );
+        assert!(text.contains("abort       503 for 50 % of the requests  TrafficPolicy"), "{text}");
+        assert!(text.contains("header      x-fault: asks for one, with a delay of 10s at most"), "{text}");
+    }
+
+    #[test]
+    fn dice_tell_what_the_data_path_does() {
+        let snapshot = fixture::snapshot(POLICY);
+        let rule = &snapshot.ports().next().expect("a port").default_rule;
+        let mut aborted = 0;
+        for dice in 0..100 {
+            let drawn = fault::take(rule, &mut HeaderMap::new(), dice).unwrap();
+            let report = explain(|question| question.dice = Some(dice));
+            assert_eq!(report.refuses(), drawn.abort.is_some());
+            let told = report.fault.unwrap();
+            assert_eq!(told.abort.unwrap().hit, Some(drawn.abort.is_some()));
+            assert_eq!(told.delay.unwrap().hit, Some(drawn.delay.is_some()));
+            aborted += usize::from(drawn.abort.is_some());
+        }
+        assert!((30..70).contains(&aborted), "{aborted}");
+    }
+
+    #[test]
+    fn what_a_request_asks_for_is_told_and_the_header_is_gone() {
+        let report = explain(|question| question.header("x-fault", "abort=grpc-7, delay=1m").unwrap());
+        let told = report.fault.as_ref().and_then(|fault| fault.asked.clone());
+        assert_eq!(told.as_deref(), Some("delay 10s, abort 403 (grpc 7)"));
+        assert!(matches!(&report.outcome, Outcome::Refuse(it) if (it.status, it.flag) == (403, "FI")));
+        let report = explain(|question| question.header("x-fault", "delay=1s").unwrap());
+        let sent = report.shares[0].sent.as_ref().unwrap();
+        assert!(sent.headers.iter().all(|(name, _)| name != "x-fault"), "{:?}", sent.headers);
+        let report = explain(|question| question.header("x-fault", "soon").unwrap());
+        assert!(matches!(&report.outcome, Outcome::Refuse(it) if it.reason == "invalid_fault"));
+    }
+}

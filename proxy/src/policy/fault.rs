@@ -226,16 +226,34 @@ mod tests {
         let fault = some();
         let ask = |values: &[&str]| {
             let mut headers = HeaderMap::new();
-            values.iter().for_each(|value| drop(headers.append("x-fault", value.parse().unwrap())));
+            for value in values {
+                headers.append("x-fault", value.parse().unwrap());
+            }
             let answers: Vec<_> = (0..50).map(|dice| fault.draw(&headers, dice)).collect();
             assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "no dice: {values:?}");
-            answers[0].map(|got| (got.delay.map(|it| it.as_millis()), got.abort.map(|it| (it.status.as_u16(), it.grpc))))
+            answers[0].map(|got| {
+                (got.delay.map(|it| it.as_millis()), got.abort.map(|it| (it.status.as_u16(), it.grpc)))
+            })
         };
         assert_eq!(ask(&["delay=50ms"]), Ok((Some(50), None)));
         assert_eq!(ask(&["abort=503"]), Ok((None, Some((503, 14)))));
-        assert_eq!(ask(&[" abort=grpc-7 , delay=1m "]), Ok((Some(1000), Some((403, 7)))), "cut to the longest");
+        assert_eq!(
+            ask(&[" abort=grpc-7 , delay=1m "]),
+            Ok((Some(1000), Some((403, 7)))),
+            "cut to the longest"
+        );
         assert_eq!(ask(&["delay=1ms", "abort=404"]), Ok((Some(1), Some((404, 12)))));
-        for bad in ["", "on", "delay=5", "abort=200", "abort=600", "abort=grpc-0", "abort=grpc-17", "delay=1s,delay=1s", "delay=1s;abort=503"] {
+        for bad in [
+            "",
+            "on",
+            "delay=5",
+            "abort=200",
+            "abort=600",
+            "abort=grpc-0",
+            "abort=grpc-17",
+            "delay=1s,delay=1s",
+            "delay=1s;abort=503",
+        ] {
             assert_eq!(ask(&[bad]), Err(Failure::InvalidFault), "{bad}");
         }
     }

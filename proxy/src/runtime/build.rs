@@ -11,15 +11,15 @@ mod opaque;
 use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
-    self, BackendTarget, Destination, DestinationPort, PathMatch,
-    Resources, RouteRule, ServicePort, TrafficSettings,
+    self, BackendTarget, Destination, DestinationPort, PathMatch, Resources, RouteRule, ServicePort,
+    TrafficSettings,
 };
 
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service,
-        Snapshot, UpstreamProtocol, WeightedBackend,
+        Backend, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
+        UpstreamProtocol, WeightedBackend,
     },
 };
 use crate::{

@@ -18,7 +18,10 @@ use super::{
     trace::{End, Trace},
 };
 use crate::{
-    body::Flow, error::{Failure, Flag}, listen::connection::Connection, request::forwarded::REQUEST_ID,
+    body::Flow,
+    error::{Failure, Flag},
+    listen::connection::Connection,
+    request::forwarded::REQUEST_ID,
     runtime::snapshot::Rule,
 };
 

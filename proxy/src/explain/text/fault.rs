@@ -15,7 +15,8 @@ impl Page {
         if let Some((header, longest)) = fault.header.as_ref().zip(fault.max_delay.as_ref()) {
             let [name, longest] = [header, longest].map(|one| one.value.as_deref().unwrap_or_default());
             let source = self.source(header);
-            lines.push(format!("header      {name}: asks for one, with a delay of {longest} at most{source}"));
+            lines
+                .push(format!("header      {name}: asks for one, with a delay of {longest} at most{source}"));
         }
         lines.extend(fault.asked.iter().map(|what| format!("            this request asks for {what}")));
         self.section("fault", &lines);

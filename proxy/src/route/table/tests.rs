@@ -73,6 +73,7 @@ pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
                 redirect: None,
                 rewrite: None,
                 cors: None,
+                fault: None,
                 mirrors: [].into(),
                 backends: [].into(),
                 total_weight: 0,

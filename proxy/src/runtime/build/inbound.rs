@@ -12,7 +12,11 @@ use crate::ctx::Side;
 
 impl Builder<'_> {
     /// The listener; that of the last snapshot where nothing of it has changed.
-    pub(super) fn inbound(&self, key: ListenerKey, from: &InboundListener) -> Result<Arc<Inbound>, BuildError> {
+    pub(super) fn inbound(
+        &self,
+        key: ListenerKey,
+        from: &InboundListener,
+    ) -> Result<Arc<Inbound>, BuildError> {
         let old = self.previous.and_then(|previous| previous.inbound(key));
         if let Some(old) = old
             && old.source == *from

@@ -10,8 +10,9 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, FaultKind, Family, Kind, MirrorOutcome,
-    ParseError, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind, process::Process,
+    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, Family, FaultKind, Kind,
+    MirrorOutcome, ParseError, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind,
+    process::Process,
 };
 
 /// The collector that is registered with Prometheus' registry.

@@ -19,6 +19,7 @@ outrigger_downstream_connections_open{side,listener}
 outrigger_downstream_connections_refused_total{side,listener}
 outrigger_downstream_connections_total{side,listener}
 outrigger_downstream_parse_errors_total{reason}
+outrigger_faults_total{service,route,kind}
 outrigger_informational_dropped_total{}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
@@ -83,6 +84,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     connections.ended(0, Some(Flag::UR), Duration::from_secs(3));
     connections.moved(0, Direction::In, 5);
     connections.moved(1, Direction::In, 2);
+    FaultKind::ALL.iter().for_each(|kind| route.fault(0, *kind));
     TunnelKind::ALL.iter().for_each(|kind| route.tunnel_opened(0, *kind));
     route.tunnel_closed(1);
     let backend = metrics.backend("shop/cart:80");

@@ -14,13 +14,18 @@ impl Merge<'_> {
             part(layer, |body| &body.delay, |delay| (delay.duration.value.0, delay.duration.span))
         });
         let abort = self.first("fault.abort", |layer| {
-            part(layer, |body| &body.abort, |abort| {
-                let status = abort.status.as_ref().map(|it| (AbortWith::Status(it.value.0 as u16), it.span));
-                let code = abort.grpc_status.as_ref();
-                let code = code.map(|it| (AbortWith::GrpcStatus(it.value.0 as u8), it.span));
-                // A body without either is an error.
-                status.or(code).unwrap_or((AbortWith::Status(503), abort.span))
-            })
+            part(
+                layer,
+                |body| &body.abort,
+                |abort| {
+                    let status =
+                        abort.status.as_ref().map(|it| (AbortWith::Status(it.value.0 as u16), it.span));
+                    let code = abort.grpc_status.as_ref();
+                    let code = code.map(|it| (AbortWith::GrpcStatus(it.value.0 as u8), it.span));
+                    // A body without either is an error.
+                    status.or(code).unwrap_or((AbortWith::Status(503), abort.span))
+                },
+            )
         });
         let header = self.first("fault.header", |layer| {
             part(layer, |body| &body.header, |name| (name.value.0.clone(), name.span))
@@ -33,7 +38,9 @@ impl Merge<'_> {
             delay: delay
                 .flatten()
                 .map(|duration| FaultDelay { percent: self.share("fault.delay.percent"), duration }),
-            abort: abort.flatten().map(|with| FaultAbort { percent: self.share("fault.abort.percent"), with }),
+            abort: abort
+                .flatten()
+                .map(|with| FaultAbort { percent: self.share("fault.abort.percent"), with }),
             header: header.flatten(),
             max_delay: max_delay.unwrap_or(Fault::MAX_DELAY),
         }
