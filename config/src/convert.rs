@@ -16,7 +16,9 @@ pub(crate) use text::{
     TextValue, Timestamp, is_label, is_subdomain,
 };
 pub(crate) use tls::{FilePath, ServerName};
-pub(crate) use value::{Any, Bounded, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap};
+pub(crate) use value::{
+    Any, Bounded, Factor, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap,
+};
 
 use schemars::JsonSchema;
 

@@ -26,8 +26,9 @@ pub use route::{
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
 pub use settings::{
-    AbortWith, Backoff, Balance, Fault, FaultAbort, FaultDelay, LoadBalancer, Retry, RetryBudget, RetryOn,
-    SettingLayer, SettingOrigin, SettingOrigins, Timeouts, TrafficSettings,
+    AbortWith, Backoff, Balance, Check, FailurePercent, Fault, FaultAbort, FaultDelay, HealthCheck,
+    LoadBalancer, OutlierDetection, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
+    SuccessRate, Timeouts, TrafficSettings,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};

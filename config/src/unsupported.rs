@@ -28,11 +28,9 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("Mesh", "spec.defaults.hedge"),
     ("Mesh", "spec.defaults.loadBalancer.hashOn"),
     ("Mesh", "spec.defaults.loadBalancer.locality"),
-    ("Mesh", "spec.defaults.loadBalancer.panicBelow"),
     ("Mesh", "spec.defaults.loadBalancer.policy=maglev"),
     ("Mesh", "spec.defaults.loadBalancer.policy=ringHash"),
     ("Mesh", "spec.defaults.loadBalancer.slowStart"),
-    ("Mesh", "spec.defaults.outlierDetection"),
     ("Mesh", "spec.defaults.rateLimit"),
     ("Mesh", "spec.discovery"),
     ("Mesh", "spec.mtls.mode=Permissive"),
@@ -47,11 +45,9 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("TrafficPolicy", "spec.hedge"),
     ("TrafficPolicy", "spec.loadBalancer.hashOn"),
     ("TrafficPolicy", "spec.loadBalancer.locality"),
-    ("TrafficPolicy", "spec.loadBalancer.panicBelow"),
     ("TrafficPolicy", "spec.loadBalancer.policy=maglev"),
     ("TrafficPolicy", "spec.loadBalancer.policy=ringHash"),
     ("TrafficPolicy", "spec.loadBalancer.slowStart"),
-    ("TrafficPolicy", "spec.outlierDetection"),
     ("TrafficPolicy", "spec.rateLimit"),
 ];
 

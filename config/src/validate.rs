@@ -17,6 +17,7 @@ mod merged;
 mod mesh;
 mod mirrors;
 mod names;
+mod outlier_detection;
 mod path;
 mod policies;
 mod protocols;

@@ -3,16 +3,25 @@
 //! Every policy holds two promises: an endpoint that this request has tried is not chosen while there is another, and
 //! under equal load shares follow the weights. What is outside (health, ejection) acts on the set before it comes here.
 
+mod endpoint_cell;
 mod endpoint_set;
 mod ewma;
+pub(crate) mod keeper;
+mod outlier;
 mod p2c;
 mod random;
 mod round_robin;
+mod standing;
+mod visit;
 mod worker;
 
-pub use endpoint_set::{Endpoint, EndpointCell, EndpointSet};
+pub use endpoint_cell::EndpointCell;
+pub use endpoint_set::{Endpoint, EndpointSet};
 pub use ewma::{EndpointState, OpenRequest};
+pub use outlier::{Change, Verdict};
 pub use round_robin::Turn;
+pub use standing::{Health, LastCheck, Report, State};
+pub use visit::Visit;
 pub use worker::Balancer;
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};

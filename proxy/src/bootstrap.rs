@@ -6,7 +6,7 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use outrigger_config::model::{DestinationPort, Resources};
@@ -22,6 +22,7 @@ use crate::{
         services::{EndpointView, PortView, ServiceView},
     },
     app::{Options, StartError},
+    balance::keeper::Keeper,
     ctx::Side,
     discovery::local::Prepared,
     drain::{Signal, Switch},
@@ -56,6 +57,7 @@ pub(crate) struct Crew {
     pub(crate) log: AccessLog,
     spans: Exporter,
     resolver: Resolver,
+    keeper: Keeper,
     /// Told when a drain that is under way need not wait for new callers any more.
     pub(crate) hurry: Notify,
     switch: Switch,
@@ -117,6 +119,7 @@ impl Crew {
             log: AccessLog::stdout(metrics.clone()).map_err(StartError::Thread)?,
             spans: Exporter::start(runtime.handle(), metrics.clone()),
             resolver: Resolver::new(runtime.handle().clone(), metrics.clone()),
+            keeper: Keeper::start(runtime.handle(), metrics.clone()),
             metrics,
             status,
             admin,
@@ -240,6 +243,7 @@ impl Crew {
         let snapshot = self.store.load();
         let (generation, at) = (snapshot.generation, SystemTime::now());
         self.resolver.follow(&snapshot);
+        self.keeper.follow(&snapshot);
         self.spans.follow(&resources.mesh, &resources.workload);
         self.metrics.config_applied(generation, at);
         self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });
@@ -347,21 +351,15 @@ fn admin_state(
 }
 
 fn view(service: &Service) -> ServiceView {
-    let port = |(from, port): (&DestinationPort, &Arc<Port>)| PortView {
-        port: from.port,
-        protocol: from.protocol,
-        endpoints: port
-            .backend
-            .endpoints
-            .load()
-            .endpoints()
-            .iter()
-            .map(|endpoint| EndpointView {
-                address: endpoint.address,
-                weight: endpoint.weight,
-                requests_open: u64::from(endpoint.state.open()),
-            })
-            .collect(),
+    let now = Instant::now();
+    let port = |(from, port): (&DestinationPort, &Arc<Port>)| {
+        let set = port.backend.endpoints.load();
+        PortView {
+            port: from.port,
+            protocol: from.protocol,
+            panic: set.panics(),
+            endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
+        }
     };
     ServiceView {
         name: service.source.name.to_string(),

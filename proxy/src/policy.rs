@@ -7,6 +7,7 @@ pub(crate) mod deadline;
 pub(crate) mod fault;
 pub(crate) mod headers;
 pub(crate) mod mirror;
+pub(crate) mod outlier_detection;
 mod pinned;
 pub(crate) mod replay;
 pub(crate) mod retry;
@@ -120,7 +121,7 @@ fn answer(
         trailer_bytes,
         grpc: checked.grpc && told.grpc,
         trailers_lost: told.trailers_lost,
-        _open: picked.into_open(),
+        visit: picked.into_visit(),
     };
     Response::from_parts(head, AnswerBody::upstream(body, Box::new(finish)))
 }

@@ -14,7 +14,7 @@ use http::{
 };
 
 use crate::{
-    balance::OpenRequest,
+    balance::Visit,
     body::{AnswerBody, Flow, UpstreamBody},
     error::Failure,
     exchange::Exchange,
@@ -87,7 +87,7 @@ pub(crate) fn answer(
         flow: exchange.flow,
         // Only where a person wrote it down: who waits for a message may wait for long.
         idle: timeouts.stream_idle.filter(|_| timeouts.stream_idle_set),
-        _open: opening.picked.into_open(),
+        _visit: opening.picked.into_visit(),
         _counted: OpenTunnel::new(&pinned.rule.metrics, worker.id, kind(switch)),
         worker,
     };
@@ -150,7 +150,7 @@ pub(crate) struct Waiting {
     flow: Rc<Flow>,
     idle: Option<Duration>,
     worker: Rc<Worker>,
-    _open: Option<OpenRequest>,
+    _visit: Option<Visit>,
     _counted: OpenTunnel,
 }
 

@@ -74,6 +74,15 @@ impl<T> Setting<T> {
     pub(crate) fn is_unset(&self) -> bool {
         matches!(self, Self::Unset)
     }
+
+    /// Where it is written; null has no place but that of the `whole` around it.
+    pub(crate) fn place(&self, whole: Span, of: impl FnOnce(&T) -> Span) -> Option<Span> {
+        match self {
+            Self::Unset => None,
+            Self::Off => Some(whole),
+            Self::Set(value) => Some(of(value)),
+        }
+    }
 }
 
 impl<T: FromNode> FromNode for Setting<T> {
@@ -252,6 +261,31 @@ impl FromNode for Percent {
     }
 }
 
+/// A factor from 0 to 10, fractions included.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Factor(pub(crate) f64);
+
+impl FromNode for Factor {
+    fn from_node(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        let number = match node.scalar() {
+            Some((text, ScalarKind::Integer | ScalarKind::Float)) => text.parse::<f64>().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if (0.0..=10.0).contains(&number) => Some(Self(number)),
+            Some(number) => {
+                let message = format!("{number} is out of range");
+                cx.push(Fault::error(Code::Range, node.span, message).help("allowed: 0 to 10"));
+                None
+            }
+            None => {
+                cx.wrong_type(node, "a number", None);
+                None
+            }
+        }
+    }
+}
+
 /// Words to words, as labels and annotations are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TextMap(pub(crate) Vec<(Arc<str>, Spanned<Arc<str>>)>);
@@ -320,6 +354,7 @@ inline_schema! {
     [const MIN: u32, const MAX: u32] Bounded<MIN, MAX>: _ =>
         json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX});
     [] Percent: _ => json_schema!({"type": "number", "minimum": 0, "maximum": 100});
+    [] Factor: _ => json_schema!({"type": "number", "minimum": 0, "maximum": 10});
     [] TextMap: _ => nullable(json_schema!({"type": "object", "additionalProperties": {"type": "string"}}));
 }
 

@@ -1,12 +1,16 @@
 //! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
 
 mod fault;
+mod health_check;
 mod load_balancer;
+mod outlier_detection;
 mod retry;
 mod timeouts;
 
 pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
+pub use health_check::{Check, HealthCheck};
 pub use load_balancer::{Balance, LoadBalancer};
+pub use outlier_detection::{FailurePercent, OutlierDetection, SuccessRate};
 pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
 pub use timeouts::Timeouts;
 
@@ -26,6 +30,13 @@ pub struct TrafficSettings {
     /// What is done to requests on purpose.
     #[serde(skip_serializing_if = "Fault::is_none")]
     pub fault: Fault,
+    /// Which endpoints are left out for a while because of what requests to them came to. As `load_balancer`, the
+    /// Service port's own.
+    #[serde(skip_serializing_if = "OutlierDetection::is_default")]
+    pub outlier_detection: OutlierDetection,
+    /// How endpoints are asked whether they are well; `None`: they are not. As `load_balancer`, the Service port's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     /// Where each of them was written, by its path in a TrafficPolicy, such as `timeouts.request`. What is missing here
     /// is built in.
     pub origins: SettingOrigins,

@@ -2,11 +2,13 @@
 
 mod fault;
 mod load_balancer;
+mod outlier_detection;
 mod retry;
 mod timeouts;
 
 pub(crate) use fault::FaultBody;
 pub(crate) use load_balancer::{Balance, LoadBalancerBody};
+pub(crate) use outlier_detection::{FailurePercentBody, OutlierDetectionBody, Run, SuccessRateBody};
 pub(crate) use retry::{Condition, RetryBody};
 pub(crate) use timeouts::TimeoutsBody;
 
@@ -34,6 +36,9 @@ macro_rules! policy_body {
                 load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
                 /// Failures and delays that are made on purpose; null switches all off.
                 fault("fault"): Setting<FaultBody>,
+                /// Which endpoints are left out for a while because requests to them fail; null switches it off. Refused on
+                /// a route (OR151).
+                outlier_detection("outlierDetection"): Setting<OutlierDetectionBody>,
             }
         }
 
@@ -45,6 +50,7 @@ macro_rules! policy_body {
                     retry: &self.retry,
                     load_balancer: &self.load_balancer,
                     fault: &self.fault,
+                    outlier_detection: &self.outlier_detection,
                 }
             }
         }
@@ -88,6 +94,7 @@ pub(crate) struct Blocks<'a> {
     pub(crate) retry: &'a Setting<RetryBody>,
     pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
     pub(crate) fault: &'a Setting<FaultBody>,
+    pub(crate) outlier_detection: &'a Setting<OutlierDetectionBody>,
 }
 
 impl Blocks<'_> {
@@ -97,11 +104,14 @@ impl Blocks<'_> {
             && self.retry.is_unset()
             && self.load_balancer.0.is_none()
             && self.fault.is_unset()
+            && self.outlier_detection.is_unset()
     }
 
-    /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand.
-    pub(crate) fn of_service_alone(&self) -> impl Iterator<Item = (&'static str, Span)> {
+    /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand; what
+    /// null switches off has no place but that of the `whole`.
+    pub(crate) fn of_service_alone(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
         let load_balancer = self.load_balancer.0.as_ref().map(|body| ("loadBalancer", body.span));
-        load_balancer.into_iter()
+        let outliers = self.outlier_detection.place(whole, |body| body.span);
+        load_balancer.into_iter().chain(outliers.map(|span| ("outlierDetection", span)))
     }
 }

@@ -1,6 +1,6 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, faults, policies, repeats, telemetry, timeouts};
+use super::{Checks, faults, outlier_detection, policies, repeats, telemetry, timeouts};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -23,6 +23,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         }
         if let Some(defaults) = &spec.defaults {
             timeouts::policy(&defaults.timeouts, checks);
+            outlier_detection::check(&defaults.outlier_detection, checks);
             policies::retry(&defaults.retry, checks);
             repeats::policy(&defaults.timeouts, &defaults.retry, checks);
             faults::policy(&defaults.fault, checks);

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, faults, repeats, timeouts};
+use super::{Checks, faults, outlier_detection, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -29,6 +29,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         }
         of_service_alone(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
+        outlier_detection::check(&spec.outlier_detection, checks);
         retry(&spec.retry, checks);
         repeats::policy(&spec.timeouts, &spec.retry, checks);
         faults::policy(&spec.fault, checks);
@@ -107,7 +108,7 @@ fn of_service_alone(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
     let spec = &policy.body.spec;
     let route = spec.target_refs.iter().find(|target| target.kind.value != TargetKind::Service);
     let Some(route) = route else { return };
-    for (word, span) in spec.blocks().of_service_alone() {
+    for (word, span) in spec.blocks().of_service_alone(policy.span) {
         let message = format!("`{word}` cannot stand on a route: the Service that answers has its own");
         let fault = Fault::error(Code::Misplaced, span, message)
             .related(route.kind.span, "this target is a route")

@@ -1,6 +1,6 @@
 //! `/services`: every destination with the endpoints that it has at this moment and what they are doing.
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc};
+use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -9,6 +9,10 @@ use outrigger_config::model::AppProtocol;
 use serde::Serialize;
 
 use super::{answer, parameter};
+use crate::{
+    balance::{Endpoint, Health, Report, State},
+    telemetry::timestamp,
+};
 
 /// A destination.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +32,8 @@ pub struct PortView {
     pub port: u16,
     /// What its endpoints speak.
     pub protocol: AppProtocol,
+    /// Too few endpoints are usable, so all are used.
+    pub panic: bool,
     /// Its endpoints; a name stands for each of its addresses.
     pub endpoints: Vec<EndpointView>,
 }
@@ -41,6 +47,80 @@ pub struct EndpointView {
     pub weight: u32,
     /// Requests that it is working on for this proxy, and connections that are passed on to it whole.
     pub requests_open: u64,
+    /// Whether requests may go to it.
+    pub state: State,
+    /// What ejected it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected_by: Option<&'static str>,
+    /// Seconds until it may be tried again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub back_in_seconds: Option<f64>,
+    /// By how many ejections its next one is lengthened.
+    pub ejections: u32,
+    /// Failures in a row so far.
+    pub failures_in_a_row: RunsView,
+    /// What active checks say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthView>,
+}
+
+/// Failures in a row so far; each ends with the next success.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunsView {
+    /// Answers of 500 and more.
+    #[serde(rename = "5xx")]
+    pub server_errors: u32,
+    /// Answers of 502, 503, 504.
+    pub gateway_errors: u32,
+    /// Failures without a whole answer.
+    pub local_errors: u32,
+}
+
+/// What active checks say.
+#[derive(Clone, Debug, Serialize)]
+pub struct HealthView {
+    /// Whether they pass.
+    pub healthy: bool,
+    /// When the last one ended.
+    pub checked_at: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+impl EndpointView {
+    pub(crate) fn of(endpoint: &Endpoint, now: Instant) -> Self {
+        let Report { state, why, back_in, ejections, runs, health, last_check } = endpoint.report(now);
+        let [server_errors, gateway_errors, local_errors] = runs;
+        Self {
+            address: endpoint.address,
+            weight: endpoint.weight,
+            requests_open: u64::from(endpoint.state.open()),
+            state,
+            ejected_by: why.map(|why| why.as_str()),
+            back_in_seconds: back_in.map(|time| time.as_secs_f64()),
+            ejections,
+            failures_in_a_row: RunsView { server_errors, gateway_errors, local_errors },
+            health: last_check.map(|check| HealthView {
+                healthy: health != Health::Unhealthy,
+                checked_at: timestamp::text(check.at),
+                failure: check.failure,
+            }),
+        }
+    }
+
+    /// Its state in a few words.
+    fn told(&self, panic: bool) -> String {
+        let reason = match self.state {
+            State::Usable => None,
+            State::Ejected | State::HalfOpen => self.ejected_by.map(str::to_owned),
+            State::Unhealthy => self.health.as_ref().and_then(|health| health.failure.clone()),
+        };
+        let reason = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let back = self.back_in_seconds.map(|left| format!(", back in {left:.0}s")).unwrap_or_default();
+        let used = if panic && self.state != State::Usable { ", used: too few are usable" } else { "" };
+        format!("{}{reason}{back}{used}", self.state.as_str())
+    }
 }
 
 /// The answer in the form that `?o=` asks for.
@@ -53,28 +133,38 @@ pub(super) fn answer(services: &[ServiceView], query: &str) -> Response<Full<Byt
 }
 
 fn table(services: &[ServiceView]) -> String {
-    let mut rows = vec![["SERVICE", "PORT", "PROTOCOL", "ENDPOINT", "WEIGHT", "OPEN"].map(str::to_owned)];
+    let mut rows =
+        vec![["SERVICE", "PORT", "PROTOCOL", "ENDPOINT", "WEIGHT", "OPEN", "STATE"].map(str::to_owned)];
     for service in services {
         for port in &service.ports {
             let protocol = port.protocol.word();
-            let row = |endpoint: [String; 3]| {
-                let [address, weight, open] = endpoint;
-                [service.name.clone(), port.port.to_string(), protocol.to_owned(), address, weight, open]
+            let row = |endpoint: [String; 4]| {
+                let [address, weight, open, state] = endpoint;
+                [
+                    service.name.clone(),
+                    port.port.to_string(),
+                    protocol.to_owned(),
+                    address,
+                    weight,
+                    open,
+                    state,
+                ]
             };
             if port.endpoints.is_empty() {
-                rows.push(row(["none", "-", "-"].map(str::to_owned)));
+                rows.push(row(["none", "-", "-", "-"].map(str::to_owned)));
             }
             rows.extend(port.endpoints.iter().map(|endpoint| {
                 row([
                     endpoint.address.to_string(),
                     endpoint.weight.to_string(),
                     endpoint.requests_open.to_string(),
+                    endpoint.told(port.panic),
                 ])
             }));
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; 7] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         for (cell, width) in row.iter().zip(widths) {

@@ -12,11 +12,21 @@ use crate::{
 };
 
 fn state() -> Arc<AdminState> {
-    let endpoint =
-        EndpointView { address: "10.0.0.1:8080".parse().expect("an address"), weight: 2, requests_open: 3 };
+    let endpoint = EndpointView {
+        address: "10.0.0.1:8080".parse().expect("an address"),
+        weight: 2,
+        requests_open: 3,
+        state: crate::balance::State::Ejected,
+        ejected_by: Some("consecutive5xx"),
+        back_in_seconds: Some(12.4),
+        ejections: 1,
+        failures_in_a_row: RunsView { server_errors: 5, gateway_errors: 0, local_errors: 0 },
+        health: None,
+    };
     let port = PortView {
         port: 80,
         protocol: outrigger_config::model::AppProtocol::Grpc,
+        panic: false,
         endpoints: vec![endpoint],
     };
     let empty = PortView { port: 81, endpoints: Vec::new(), ..port.clone() };
@@ -141,9 +151,9 @@ async fn services_come_as_json_and_as_a_table() {
     let (_, table) = get(&state, "/services?o=table").await;
     assert_eq!(
         table,
-        "SERVICE    PORT  PROTOCOL  ENDPOINT       WEIGHT  OPEN\n\
-         shop/cart  80    grpc      10.0.0.1:8080  2       3\n\
-         shop/cart  81    grpc      none           -       -\n"
+        "SERVICE    PORT  PROTOCOL  ENDPOINT       WEIGHT  OPEN  STATE\n\
+         shop/cart  80    grpc      10.0.0.1:8080  2       3     ejected (consecutive5xx), back in 12s\n\
+         shop/cart  81    grpc      none           -       -     -\n"
     );
     assert_eq!(get(&state, "/services?o=xml").await.0, StatusCode::BAD_REQUEST);
 }

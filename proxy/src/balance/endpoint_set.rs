@@ -1,22 +1,16 @@
-//! The endpoints of one Service port: an immutable set, and the cell that holds the current one.
+//! The endpoints of one Service port at one moment: those that are chosen from, and the others.
 //!
-//! Endpoints are live and no part of a pinned policy: every attempt picks from the current set, and a change of endpoints
-//! rebuilds nothing else. A cell outlives reloads. Names are listed here and resolved elsewhere: whoever resolves
-//! them hands the addresses in. Writers take a lock that no request ever touches.
+//! What is ejected or unhealthy is not among those that are chosen from, unless too few would be left. Immutable: another
+//! moment is another set.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    EndpointState,
+    outlier::Phase,
+    standing::{Report, State},
+    visit::Watch,
 };
-
-use arc_swap::ArcSwap;
-use outrigger_config::model;
-use parking_lot::Mutex;
-
-use super::EndpointState;
 
 /// One address that a request can be sent to.
 #[derive(Debug)]
@@ -25,22 +19,64 @@ pub struct Endpoint {
     pub address: SocketAddr,
     /// Its share relative to the others; never 0.
     pub weight: u32,
-    /// Its load, kept across changes of the set and reloads.
+    /// Its load, and what is known of its health, kept across changes of the set and reloads.
     pub state: Arc<EndpointState>,
+    /// How it is judged by what attempts come to; `None`: it is not.
+    pub(super) watch: Option<Arc<Watch>>,
+}
+
+impl Endpoint {
+    /// Where it stands.
+    pub fn stands(&self) -> State {
+        State::of(self.state.tally.phase(), self.state.standing.lock().health)
+    }
+
+    /// All that is known about it, for people.
+    pub fn report(&self, now: std::time::Instant) -> Report {
+        let tally = &self.state.tally;
+        self.state.standing.lock().report(tally.phase(), tally.runs(), now)
+    }
+
+    /// Whether it is about to be judged: until then it is passed over.
+    pub(super) fn is_suspect(&self) -> bool {
+        matches!(self.state.tally.phase(), Phase::Suspect(_) | Phase::Failed)
+    }
 }
 
 /// The endpoints at one moment.
 #[derive(Debug, Default)]
 pub struct EndpointSet {
     version: u64,
-    endpoints: Box<[Arc<Endpoint>]>,
+    /// Those that are chosen from.
+    endpoints: Arc<[Arc<Endpoint>]>,
+    /// Each of them in whatever state; the same list where all are usable.
+    all: Arc<[Arc<Endpoint>]>,
+    /// Ejected ones that get one request at a time.
+    on_trial: Box<[Arc<Endpoint>]>,
+    /// Too few are usable, so all are chosen from.
+    panic: bool,
     /// Weights up to and including each; empty where all are equal, the common case, which needs no search.
     sums: Box<[u64]>,
     total: u64,
 }
 
 impl EndpointSet {
-    fn new(version: u64, endpoints: Box<[Arc<Endpoint>]>) -> Self {
+    /// The set of `all` endpoints, of which the usable ones are chosen from; all are where fewer than `panic_below`
+    /// percent are usable.
+    pub(super) fn of(version: u64, all: Arc<[Arc<Endpoint>]>, panic_below: f64) -> Self {
+        let states: Vec<State> = all.iter().map(|endpoint| endpoint.stands()).collect();
+        let only = |state| {
+            let pairs = all.iter().zip(&states).filter(move |(_, stands)| **stands == state);
+            pairs.map(|(endpoint, _)| endpoint.clone())
+        };
+        let usable = states.iter().filter(|state| **state == State::Usable).count();
+        let panic = usable < all.len() && (usable as f64) * 100.0 < panic_below * all.len() as f64;
+        let on_trial = if panic { Box::default() } else { only(State::HalfOpen).collect() };
+        let chosen = if panic || usable == all.len() { all.clone() } else { only(State::Usable).collect() };
+        Self { all, on_trial, panic, ..Self::new(version, chosen) }
+    }
+
+    fn new(version: u64, endpoints: Arc<[Arc<Endpoint>]>) -> Self {
         let mut total = 0;
         let sums: Box<[u64]> = endpoints
             .iter()
@@ -50,7 +86,9 @@ impl EndpointSet {
             })
             .collect();
         let equal = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
-        Self { version, endpoints, sums: if equal { Box::default() } else { sums }, total }
+        let sums = if equal { Box::default() } else { sums };
+        let (all, on_trial) = (endpoints.clone(), Box::default());
+        Self { version, endpoints, all, on_trial, panic: false, sums, total }
     }
 
     /// Grows with every change of its cell.
@@ -58,12 +96,27 @@ impl EndpointSet {
         self.version
     }
 
-    /// The endpoints, each address once.
+    /// The endpoints to choose from, each address once: those that are neither ejected nor unhealthy, or all.
     pub fn endpoints(&self) -> &[Arc<Endpoint>] {
         &self.endpoints
     }
 
-    /// How many there are.
+    /// Every endpoint, whatever its state.
+    pub fn all(&self) -> &Arc<[Arc<Endpoint>]> {
+        &self.all
+    }
+
+    /// Ejected endpoints that get one request at a time, before any of the others gets one.
+    pub(super) fn on_trial(&self) -> &[Arc<Endpoint>] {
+        &self.on_trial
+    }
+
+    /// Whether too few are usable, so that all are chosen from.
+    pub fn panics(&self) -> bool {
+        self.panic
+    }
+
+    /// How many there are to choose from.
     pub fn len(&self) -> usize {
         self.endpoints.len()
     }
@@ -99,165 +152,12 @@ impl EndpointSet {
         if tried.is_empty() {
             return None;
         }
-        let rest: Box<[_]> =
-            self.endpoints.iter().filter(|endpoint| !tried.contains(&endpoint.address)).cloned().collect();
+        self.only(|endpoint| !tried.contains(&endpoint.address))
+    }
+
+    /// Those to choose from that `keeps` keeps. `None` where that changes nothing, or leaves nothing.
+    pub(super) fn only(&self, keeps: impl Fn(&Endpoint) -> bool) -> Option<Self> {
+        let rest: Arc<[_]> = self.endpoints.iter().filter(|endpoint| keeps(endpoint)).cloned().collect();
         (!rest.is_empty() && rest.len() < self.len()).then(|| Self::new(self.version, rest))
-    }
-}
-
-/// Holds the current [`EndpointSet`] of one Service port.
-#[derive(Debug)]
-pub struct EndpointCell {
-    current: ArcSwap<EndpointSet>,
-    version: AtomicU64,
-    source: Mutex<Source>,
-}
-
-/// What the set is made of.
-#[derive(Debug, Default)]
-struct Source {
-    listed: Vec<Listed>,
-    resolved: Vec<Resolved>,
-}
-
-/// An endpoint as policy lists it; a change of any other field does not concern the set.
-#[derive(Debug, PartialEq)]
-struct Listed {
-    address: model::EndpointAddress,
-    weight: u32,
-}
-
-#[derive(Debug)]
-struct Resolved {
-    host: Arc<str>,
-    port: u16,
-    addresses: Vec<IpAddr>,
-}
-
-impl Default for EndpointCell {
-    fn default() -> Self {
-        Self {
-            current: ArcSwap::from_pointee(EndpointSet::default()),
-            version: AtomicU64::new(0),
-            source: Mutex::default(),
-        }
-    }
-}
-
-impl EndpointCell {
-    /// A cell with one fixed address: the app behind an inbound listener.
-    pub fn fixed(address: SocketAddr) -> Self {
-        let cell = Self::default();
-        cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1 }]);
-        cell
-    }
-
-    /// The current set. A worker's [`super::Balancer`] keeps it at hand and asks only for the version.
-    pub fn load(&self) -> Arc<EndpointSet> {
-        self.current.load_full()
-    }
-
-    /// The version of the current set; one atomic load.
-    pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    /// Sets what policy lists. Addresses that stay keep their load; names that stay keep their last addresses.
-    /// The same list again changes nothing.
-    pub fn replace(&self, endpoints: &[model::Endpoint]) {
-        self.set_listed(
-            endpoints
-                .iter()
-                .map(|endpoint| Listed { address: endpoint.address.clone(), weight: endpoint.weight.max(1) })
-                .collect(),
-        );
-    }
-
-    /// Sets the addresses that a listed name has now. A name that is not listed (any more) is passed over.
-    /// Whether to keep the last answer when resolving fails is up to the caller: an empty list means none.
-    pub fn set_dns(&self, host: &str, port: u16, mut addresses: Vec<IpAddr>) {
-        addresses.sort_unstable();
-        addresses.dedup();
-        let mut source = self.source.lock();
-        let Some(known) = source.resolved.iter_mut().find(|known| &*known.host == host && known.port == port)
-        else {
-            return;
-        };
-        if known.addresses != addresses {
-            known.addresses = addresses;
-            self.publish(&source);
-        }
-    }
-
-    /// The names that must be resolved, with their ports, each once.
-    pub fn dns_names(&self) -> Vec<(Arc<str>, u16)> {
-        self.source.lock().resolved.iter().map(|known| (known.host.clone(), known.port)).collect()
-    }
-
-    fn set_listed(&self, listed: Vec<Listed>) {
-        let mut source = self.source.lock();
-        if source.listed == listed {
-            return;
-        }
-        let mut old = std::mem::take(&mut source.resolved);
-        for endpoint in &listed {
-            let model::EndpointAddress::Dns { host, port } = &endpoint.address else { continue };
-            if source.resolved.iter().any(|known| known.host == *host && known.port == *port) {
-                continue;
-            }
-            let known = old.iter().position(|known| known.host == *host && known.port == *port);
-            source.resolved.push(match known {
-                Some(index) => old.swap_remove(index),
-                None => Resolved { host: host.clone(), port: *port, addresses: Vec::new() },
-            });
-        }
-        source.listed = listed;
-        self.publish(&source);
-    }
-
-    /// Makes the set of `source` the current one. Called with the lock held, so versions only grow.
-    fn publish(&self, source: &Source) {
-        let old = self.current.load();
-        let kept: foldhash::HashMap<SocketAddr, &Arc<Endpoint>> =
-            old.endpoints.iter().map(|endpoint| (endpoint.address, endpoint)).collect();
-        let version = old.version + 1;
-        let endpoints = source
-            .weights()
-            .into_iter()
-            .map(|(address, weight)| match kept.get(&address) {
-                Some(old) if old.weight == weight => Arc::clone(old),
-                Some(old) => Arc::new(Endpoint { address, weight, state: old.state.clone() }),
-                None => Arc::new(Endpoint { address, weight, state: Arc::default() }),
-            })
-            .collect();
-        self.current.store(Arc::new(EndpointSet::new(version, endpoints)));
-        self.version.store(version, Ordering::Release);
-    }
-}
-
-impl Source {
-    /// Every address once, in the order of the list; one that is listed twice has both weights.
-    fn weights(&self) -> Vec<(SocketAddr, u32)> {
-        let mut all: Vec<(SocketAddr, u32)> = Vec::with_capacity(self.listed.len());
-        let mut index: foldhash::HashMap<SocketAddr, usize> = foldhash::HashMap::default();
-        let mut add = |address: SocketAddr, weight: u32| {
-            let at = *index.entry(address).or_insert(all.len());
-            match all.get_mut(at) {
-                Some(entry) => entry.1 = entry.1.saturating_add(weight),
-                None => all.push((address, weight)),
-            }
-        };
-        for listed in &self.listed {
-            match &listed.address {
-                model::EndpointAddress::Ip(address) => add(*address, listed.weight),
-                model::EndpointAddress::Dns { host, port } => self
-                    .resolved
-                    .iter()
-                    .filter(|known| known.host == *host && known.port == *port)
-                    .flat_map(|known| &known.addresses)
-                    .for_each(|ip| add(SocketAddr::new(*ip, *port), listed.weight)),
-            }
-        }
-        all
     }
 }

@@ -1,4 +1,5 @@
-//! The load of one endpoint: open requests, and a peak-sensitive moving average of latency. Shared by all workers.
+//! What is kept of one endpoint: its load, which is open requests and a peak-sensitive moving average of latency, and what
+//! attempts at it came to. Shared by all workers.
 //!
 //! It outlives reloads and endpoint changes: whoever is still there keeps it. A slower answer than the average replaces
 //! the average at once; faster ones pull it down over [`DECAY`]; an endpoint that is not used fades, so that it is tried
@@ -12,6 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+
+use super::{outlier::Tally, standing::Standing};
+
 /// After this time without news a latency has faded to 37 %.
 const DECAY: Duration = Duration::from_secs(10);
 
@@ -19,7 +24,7 @@ const DECAY: Duration = Duration::from_secs(10);
 /// request at a time until it is known.
 const UNKNOWN: f64 = 1e15;
 
-/// Load of one endpoint address. On a cache line pair of its own, since every worker writes to it.
+/// State of one endpoint address. On a cache line pair of its own, since every worker writes to it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct EndpointState {
@@ -27,6 +32,10 @@ pub struct EndpointState {
     /// Latency in nanoseconds as `f32` in the upper half, milliseconds since `born` in the lower. 0: never observed.
     latency: AtomicU64,
     born: OnceLock<Instant>,
+    /// What attempts came to.
+    pub(super) tally: Tally,
+    /// Apart, and never touched by requests.
+    pub(super) standing: Box<Mutex<Standing>>,
 }
 
 impl EndpointState {
@@ -82,7 +91,8 @@ impl EndpointState {
         }
     }
 
-    fn stamp(&self, now: Instant) -> u32 {
+    /// Milliseconds of this endpoint's own clock.
+    pub(super) fn stamp(&self, now: Instant) -> u32 {
         let since = now.saturating_duration_since(*self.born.get_or_init(|| now));
         u32::try_from(since.as_millis()).unwrap_or(u32::MAX)
     }

@@ -10,7 +10,7 @@ use std::{
 
 use outrigger_config::model::Balance;
 
-use super::{Ask, Endpoint, EndpointCell, EndpointSet, Turn, pick};
+use super::{Ask, EndpointCell, EndpointSet, Turn, Visit, pick, random};
 use crate::decide::Dice;
 
 /// Below this many slots nobody looks for cells that are gone.
@@ -37,20 +37,32 @@ struct Slot {
 }
 
 impl Balancer {
-    /// Picks an endpoint out of the cell's current set; `None`: the set is empty.
+    /// Begins an attempt at an endpoint of the cell's current set; `None`: the set is empty. One on trial that has no
+    /// probe comes first.
     pub fn pick(
         &self,
         cell: &Arc<EndpointCell>,
         policy: Balance,
         ask: Ask<'_>,
         dice: &mut Dice,
-    ) -> Option<Arc<Endpoint>> {
+    ) -> Option<Visit> {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.of(cell);
         if slot.set.version() != cell.version() {
             slot.set = cell.load();
         }
-        pick(&slot.set, policy, &mut slot.turn, ask, dice)
+        let set = &slot.set;
+        let on_trial = set.on_trial().iter().filter(|endpoint| !ask.tried.contains(&endpoint.address));
+        if let Some(probe) = on_trial.filter_map(|endpoint| Visit::probe(endpoint, ask.now)).next() {
+            return Some(probe);
+        }
+        let mut picked = pick(set, policy, &mut slot.turn, ask, dice)?;
+        if picked.is_suspect() {
+            // Seldom, and not for long: until it was judged.
+            let rest = set.only(|endpoint| !endpoint.is_suspect() && !ask.tried.contains(&endpoint.address));
+            picked = rest.and_then(|rest| random::choose(&rest, dice)).unwrap_or(picked);
+        }
+        Some(Visit::begin(picked, ask.now))
     }
 
     /// How many cells it keeps a set of.

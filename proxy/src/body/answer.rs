@@ -21,9 +21,9 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use super::{BodyError, Flow};
 use crate::{
-    balance::OpenRequest,
+    balance::{Verdict, Visit},
     error::Failure,
-    policy::deadline::Deadline,
+    policy::{deadline::Deadline, outlier_detection},
     request::trailers,
     telemetry::record::Record,
     upstream::{far::Far, http1, http2},
@@ -210,8 +210,16 @@ pub(crate) struct Finish {
     pub(crate) grpc: bool,
     /// The caller's version or form cannot carry trailers: what comes is counted.
     pub(crate) trailers_lost: bool,
-    /// Counts the request at its endpoint.
-    pub(crate) _open: Option<OpenRequest>,
+    /// Counts the request at its endpoint, and hears how the answer ends.
+    pub(crate) visit: Option<Visit>,
+}
+
+impl Finish {
+    fn tell(&self, verdict: Verdict) {
+        if let Some(visit) = &self.visit {
+            visit.tell(verdict);
+        }
+    }
 }
 
 /// The body that the caller gets.
@@ -247,6 +255,7 @@ impl AnswerBody {
             body.end(self.finish.as_ref().is_none_or(|finish| finish.flow.request_done.get()));
         }
         if let Some(finish) = self.finish.take() {
+            finish.tell(Verdict::Whole);
             finish.record.complete();
         }
     }
@@ -256,6 +265,9 @@ impl AnswerBody {
         self.source = Source::Fixed(None);
         let Some(finish) = self.finish.take() else { return Poll::Ready(None) };
         let grpc = finish.grpc;
+        if matches!(failure, Failure::UpstreamCut | Failure::UpstreamProtocol) {
+            finish.tell(Verdict::LocalError);
+        }
         finish.record.broke(failure);
         if grpc {
             return Poll::Ready(Some(Ok(Frame::trailers(grpc_trailers(failure)))));
@@ -312,11 +324,17 @@ impl Body for AnswerBody {
             finish.flow.touched.set(Instant::now());
             if let Some(data) = frame.data_ref() {
                 finish.flow.bytes_out.set(finish.flow.bytes_out.get() + data.len() as u64);
+                if let Some(visit) = &finish.visit {
+                    visit.moved();
+                }
             } else if let Some(fields) = frame.trailers_mut() {
                 if trailers::filter(fields, finish.trailer_bytes).is_err() {
                     return this.broken(Failure::UpstreamProtocol);
                 }
                 finish.record.trailers(fields);
+                if finish.grpc {
+                    finish.tell(outlier_detection::of_trailers(fields));
+                }
                 if finish.trailers_lost && !fields.is_empty() {
                     finish.record.trailers_lost();
                 }

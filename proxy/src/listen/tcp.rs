@@ -20,6 +20,7 @@ use super::{
     sni::{self, ServerName},
 };
 use crate::{
+    balance::Verdict,
     decide::{self, ConnectionFacts, Dice, Heard, Opening, PassTo, Passage, Purpose, Silent},
     egress,
     error::Failure,
@@ -236,11 +237,13 @@ async fn reach(
         let failure = match connected {
             Ok(connected) => {
                 picked.observe(elapsed);
+                picked.tell(Verdict::Whole);
                 backend.metrics.attempt(worker.id, AttemptOutcome::Success, elapsed);
                 return Ok(Reached { connected, picked });
             }
             Err(error) => error.failure,
         };
+        picked.tell(Verdict::LocalError);
         backend.metrics.attempt(worker.id, connect::outcome(failure), elapsed);
         tried.push(picked.addr);
         if tried.len() == MOST_ENDPOINTS || !target.has_other(&tried) {

@@ -16,11 +16,13 @@ use tokio::time::Instant;
 use super::{
     Pinned,
     deadline::{self, Deadline},
+    outlier_detection::{self, is_late},
     replay::Replay,
     retry::{self, Judgement, Outcome},
     target::{Picked, Target},
 };
 use crate::{
+    balance::Verdict,
     body::{Flow, Inlet, Key, RequestBody, UpstreamBody},
     decide::{Dice, Purpose},
     error::Failure,
@@ -226,10 +228,30 @@ impl Attempts<'_> {
         if result.is_ok() {
             picked.observe(elapsed);
         }
+        picked.tell(self.verdict(&result, head, elapsed));
         let outcome = outcome_of(&result);
         target.metrics().attempt(self.worker.id, outcome, elapsed);
         self.trace.attempted(&result, outcome);
         result
+    }
+
+    /// What an attempt says about its endpoint.
+    fn verdict(
+        &self,
+        result: &Result<Response<UpstreamBody>, AttemptError>,
+        head: &Parts,
+        elapsed: Duration,
+    ) -> Verdict {
+        let own = self.pinned.rule.settings.timeouts.request;
+        match result {
+            Err(error)
+                if self.flow.request_done.get()
+                    && is_late(error, (own, deadline::asked(&head.headers, self.checked)), elapsed) =>
+            {
+                Verdict::LocalError
+            }
+            result => outlier_detection::verdict(result, self.checked.grpc),
+        }
     }
 
     /// Runs one step of an attempt until a limit passes.

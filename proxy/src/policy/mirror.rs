@@ -18,8 +18,9 @@ use http::{Request, Version, header::EXPECT, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::{attempts, target::Target};
+use super::{attempts, outlier_detection, target::Target};
 use crate::{
+    balance::Verdict,
     body::{Fate, Inlet, ReadOut, RequestBody, Watch, copied},
     decide::{Dice, Purpose, Taken},
     error::Failure,
@@ -82,7 +83,7 @@ impl Copies {
                 inlet.copy_to(inflow);
                 (RequestBody::Copied(body), Some(watch))
             };
-            let way = Way { version: checked.version, framing: checked.framing };
+            let way = Way { version: checked.version, framing: checked.framing, grpc: checked.grpc };
             let request = Request::from_parts(copy.head, body);
             tokio::task::spawn_local(send(worker.clone(), copy.to, request, way, watch));
         }
@@ -94,6 +95,7 @@ impl Copies {
 struct Way {
     version: Version,
     framing: Framing,
+    grpc: bool,
 }
 
 /// Sends one copy and counts what became of it.
@@ -177,7 +179,11 @@ async fn exchange(
     let pool = worker.pool.endpoint(picked.addr, target.tls());
     let opened = match attempt::open(worker, &pool, plan).await {
         Ok(opened) => opened,
-        Err(error) => return outcome_of(attempts::outcome_of(&Err(error))),
+        Err(error) => {
+            let failed = Err(error);
+            picked.tell(outlier_detection::verdict(&failed, way.grpc));
+            return outcome_of(attempts::outcome_of(&failed));
+        }
     };
     let started = Instant::now();
     let attempt = timeouts.attempt.map(|limit| worker.deadlines.after(limit));
@@ -191,12 +197,19 @@ async fn exchange(
     });
     let result = answer.await;
     let outcome = outcome_of(attempts::outcome_of(&result));
+    picked.tell(outlier_detection::verdict(&result, way.grpc));
     let Ok(answer) = result else { return outcome };
     picked.observe(started.elapsed());
     let request_done = || watch.is_none_or(Watch::is_taken);
     match answer.into_body().read_out(ANSWER, request_done).await {
-        ReadOut::Whole => outcome,
-        ReadOut::Cut => MirrorOutcome::Reset,
+        ReadOut::Whole => {
+            picked.tell(Verdict::Whole);
+            outcome
+        }
+        ReadOut::Cut => {
+            picked.tell(Verdict::LocalError);
+            MirrorOutcome::Reset
+        }
         ReadOut::TooLong => MirrorOutcome::AnswerTooLong,
     }
 }

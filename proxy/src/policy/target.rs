@@ -7,7 +7,7 @@ use outrigger_config::model::AppProtocol;
 use tokio::time::Instant;
 
 use crate::{
-    balance::{Ask, Endpoint, OpenRequest},
+    balance::{Ask, Verdict, Visit},
     decide::Dice,
     error::Failure,
     runtime::snapshot::Backend,
@@ -37,7 +37,7 @@ pub(crate) enum Target {
 pub(crate) struct Picked {
     /// Where to connect.
     pub(crate) addr: SocketAddr,
-    endpoint: Option<(Arc<Endpoint>, OpenRequest)>,
+    visit: Option<Visit>,
 }
 
 impl Target {
@@ -49,15 +49,14 @@ impl Target {
         dice: &mut Dice,
     ) -> Result<Picked, Failure> {
         let picked = match self {
-            Target::Address { addr, .. } => Picked { addr: *addr, endpoint: None },
+            Target::Address { addr, .. } => Picked { addr: *addr, visit: None },
             Target::Service(backend) => {
                 let ask = Ask { tried, now: Instant::now().into_std() };
-                let endpoint = worker
+                let visit = worker
                     .balancer
                     .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)
                     .ok_or(Failure::NoEndpoint)?;
-                let open = endpoint.state.begin();
-                Picked { addr: endpoint.address, endpoint: Some((endpoint, open)) }
+                Picked { addr: visit.address, visit: Some(visit) }
             }
         };
         match worker.is_own(picked.addr) {
@@ -102,13 +101,20 @@ impl Target {
 impl Picked {
     /// Feeds the balancer with the time to an answer's head.
     pub(crate) fn observe(&self, elapsed: Duration) {
-        if let Some((endpoint, _)) = &self.endpoint {
-            endpoint.state.observe(elapsed, Instant::now().into_std());
+        if let Some(visit) = &self.visit {
+            visit.state.observe(elapsed, Instant::now().into_std());
         }
     }
 
-    /// What keeps the request counted at its endpoint.
-    pub(crate) fn into_open(self) -> Option<OpenRequest> {
-        self.endpoint.map(|(_, open)| open)
+    /// What the attempt has come to, as far as that says something about the endpoint.
+    pub(crate) fn tell(&self, verdict: Verdict) {
+        if let Some(visit) = &self.visit {
+            visit.tell(verdict);
+        }
+    }
+
+    /// What keeps the request counted at its endpoint, and hears how it ends.
+    pub(crate) fn into_visit(self) -> Option<Visit> {
+        self.visit
     }
 }

@@ -7,6 +7,7 @@
 mod backend;
 mod collect;
 mod connection;
+mod endpoints;
 mod listener;
 mod mirror;
 mod process;
@@ -15,6 +16,7 @@ mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use connection::{ConnectionMetrics, Direction};
+pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use route::{FaultKind, RouteMetrics, TunnelKind};
@@ -94,6 +96,18 @@ families! {
         "Copies of requests that were sent to a mirror and have ended.", "mirrors x 12";
     MIRRORED_OPEN: Gauge "outrigger_mirror_requests_open" ["service"],
         "Copies of requests that have begun and not ended.", "mirrors";
+    ENDPOINTS: Gauge "outrigger_endpoints" ["service", "state"],
+        "Endpoints by whether requests may go to them.", "services x 4";
+    EJECTIONS: Counter "outrigger_ejections_total" ["service", "detector"],
+        "Endpoints that outlier detection has ejected, by what ejected them.", "services x 6";
+    EJECTIONS_WITHHELD: Counter "outrigger_ejections_withheld_total" ["service", "detector"],
+        "Endpoints that were not ejected because too many others were out.", "services x 6";
+    PROBES: Counter "outrigger_ejection_probes_total" ["service", "outcome"],
+        "Requests that were to show that an ejected endpoint works again.", "services x 2";
+    PANIC: Gauge "outrigger_endpoints_panic" ["service"],
+        "1 while too few endpoints are usable, so that all of them are used.", "services";
+    PANICS: Counter "outrigger_endpoints_panics_total" ["service"],
+        "How often that has begun.", "services";
     UPSTREAM_CONNECTIONS: Counter "outrigger_upstream_connections_total" ["service"],
         "Connections opened to endpoints.", "services";
     UPSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_upstream_connections_open" ["service"],
@@ -195,6 +209,7 @@ struct Counters {
     routes: Mutex<Handles<RouteKey, RouteMetrics>>,
     connections: Mutex<Handles<RouteKey, ConnectionMetrics>>,
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
+    endpoints: Mutex<Handles<Box<str>, EndpointMetrics>>,
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     parse_errors: [Shared; ParseError::ALL.len()],
@@ -224,6 +239,7 @@ impl Metrics {
             routes: Mutex::new(Handles::new()),
             connections: Mutex::new(Handles::new()),
             backends: Mutex::new(Handles::new()),
+            endpoints: Mutex::new(Handles::new()),
             mirrors: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
             parse_errors: Default::default(),
@@ -266,6 +282,12 @@ impl Metrics {
         let workers = self.counters.workers;
         let mut handles = self.counters.backends.lock();
         handles.find_or_create(service.into(), |service| BackendMetrics::new(workers, service.clone()))
+    }
+
+    /// The handle of one destination port, for the states of its endpoints. `service` is `namespace/name:port`.
+    pub fn endpoints(&self, service: &str) -> Arc<EndpointMetrics> {
+        let mut handles = self.counters.endpoints.lock();
+        handles.find_or_create(service.into(), |service| EndpointMetrics::new(service.clone()))
     }
 
     /// The handle of one destination port as a mirror. `service` is `namespace/name:port`.

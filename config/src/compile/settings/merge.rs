@@ -4,6 +4,7 @@
 
 mod fault;
 mod load_balancer;
+mod outlier_detection;
 mod retry;
 mod timeouts;
 
@@ -42,7 +43,16 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
     }
     let load_balancer = merge.load_balancer();
     let fault = merge.fault();
-    TrafficSettings { timeouts, retry, load_balancer, fault, origins: merge.origins }
+    let outlier_detection = merge.outlier_detection();
+    TrafficSettings {
+        timeouts,
+        retry,
+        load_balancer,
+        outlier_detection,
+        health_check: None,
+        fault,
+        origins: merge.origins,
+    }
 }
 
 struct Merge<'a> {

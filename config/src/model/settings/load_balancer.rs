@@ -1,10 +1,24 @@
 //! Balancing.
 
 /// How an endpoint is chosen.
-#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct LoadBalancer {
     /// The rule.
     pub policy: Balance,
+    /// With fewer of the endpoints usable, in percent, all of them are used. 50 by default; 0 is never.
+    #[serde(skip_serializing_if = "is_half")]
+    pub panic_below: f64,
+}
+
+fn is_half(percent: &f64) -> bool {
+    *percent == LoadBalancer::default().panic_below
+}
+
+impl Default for LoadBalancer {
+    fn default() -> Self {
+        Self { policy: Balance::default(), panic_below: 50.0 }
+    }
 }
 
 /// The rule by which an endpoint is chosen.

@@ -10,10 +10,11 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, Direction, FAMILIES, Family, FaultKind, Kind,
-    MirrorOutcome, ParseError, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind,
+    super::histogram::Sum, AttemptOutcome, Counters, Detector, Direction, FAMILIES, Family, FaultKind, Kind,
+    MirrorOutcome, ParseError, ProbeOutcome, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind,
     process::Process,
 };
+use crate::balance::State;
 
 /// The collector that is registered with Prometheus' registry.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl Collector for Scrape {
         families.routes(&self.counters);
         families.connections(&self.counters);
         families.backends(&self.counters);
+        families.endpoints(&self.counters);
         families.mirrors(&self.counters);
         families.listeners(&self.counters);
         families.events(&self.counters);
@@ -188,6 +190,27 @@ impl Families {
                 let count = backend.tls_failures(*why);
                 self.push_touched(super::UPSTREAM_TLS_FAILURES, &[service, why.as_str()], count);
             }
+        }
+    }
+
+    fn endpoints(&mut self, counters: &Counters) {
+        let all = counters.endpoints.lock().alive();
+        for one in all {
+            let service: &str = &one.service;
+            for (state, gauge) in State::ALL.iter().zip(&one.states) {
+                self.push(super::ENDPOINTS, &[service, state.as_str()], gauge.get() as f64);
+            }
+            for (why, (ejected, withheld)) in
+                Detector::ALL.iter().zip(one.ejections.iter().zip(&one.withheld))
+            {
+                self.push_touched(super::EJECTIONS, &[service, why.as_str()], ejected.get());
+                self.push_touched(super::EJECTIONS_WITHHELD, &[service, why.as_str()], withheld.get());
+            }
+            for (outcome, count) in ProbeOutcome::ALL.iter().zip(&one.probes) {
+                self.push_touched(super::PROBES, &[service, outcome.as_str()], count.get());
+            }
+            self.push(super::PANIC, &[service], one.panic.get() as f64);
+            self.push_touched(super::PANICS, &[service], one.panics.get());
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
 use super::*;
-use crate::error::Flag;
+use crate::{balance::Change, error::Flag};
 
 /// What dashboards and alerts are built on: a change here is a change for users.
 const LIST: &str = "\
@@ -19,6 +19,12 @@ outrigger_downstream_connections_open{side,listener}
 outrigger_downstream_connections_refused_total{side,listener}
 outrigger_downstream_connections_total{side,listener}
 outrigger_downstream_parse_errors_total{reason}
+outrigger_ejection_probes_total{service,outcome}
+outrigger_ejections_total{service,detector}
+outrigger_ejections_withheld_total{service,detector}
+outrigger_endpoints_panics_total{service}
+outrigger_endpoints_panic{service}
+outrigger_endpoints{service,state}
 outrigger_faults_total{service,route,kind}
 outrigger_informational_dropped_total{}
 outrigger_mirror_requests_open{service}
@@ -70,6 +76,7 @@ type Touched = (
     Arc<BackendMetrics>,
     Arc<MirrorMetrics>,
     Arc<ListenerMetrics>,
+    Arc<EndpointMetrics>,
 );
 
 /// Touches everything once.
@@ -97,6 +104,14 @@ fn touch_all(metrics: &Metrics) -> Touched {
     let mirror = metrics.mirror("shop/shadow:80");
     mirror.begun(0);
     MirrorOutcome::ALL.iter().for_each(|outcome| (mirror.begun(1), mirror.ended(1, *outcome)).0);
+    let endpoints = metrics.endpoints("shop/cart:80");
+    for why in Detector::ALL {
+        endpoints.changed(Change::Ejected(*why, Duration::from_secs(1)));
+        endpoints.changed(Change::Withheld(*why));
+    }
+    endpoints.changed(Change::Returned);
+    endpoints.stand([3, 2, 1, 0], true);
+    endpoints.panicked();
     let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
@@ -111,7 +126,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.spans_queued(20);
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
-    (route, connections, backend, mirror, listener)
+    (route, connections, backend, mirror, listener, endpoints)
 }
 
 #[test]

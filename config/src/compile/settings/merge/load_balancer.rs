@@ -15,6 +15,11 @@ impl Merge<'_> {
             Some(Balance::RoundRobin) => model::Balance::RoundRobin,
             Some(Balance::Random) => model::Balance::Random,
         };
-        model::LoadBalancer { policy }
+        let panic_below = self.first("loadBalancer.panicBelow", |layer| {
+            let body = layer.blocks.load_balancer.0.as_ref()?;
+            Some((body.panic_below.0?.0, body.span))
+        });
+        let built_in = model::LoadBalancer::default();
+        model::LoadBalancer { policy, panic_below: panic_below.unwrap_or(built_in.panic_below) }
     }
 }

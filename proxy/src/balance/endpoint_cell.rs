@@ -1,0 +1,273 @@
+//! The cell that holds the current endpoints of one Service port.
+//!
+//! Endpoints are live and no part of a pinned policy: every attempt picks from the current set, and a change of endpoints
+//! rebuilds nothing else. A cell outlives reloads. Names are listed here and resolved elsewhere: whoever resolves
+//! them hands the addresses in; so are endpoints judged and checked. Writers take a lock that no request ever touches.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use arc_swap::ArcSwap;
+use outrigger_config::model;
+use parking_lot::Mutex;
+
+use super::{
+    Endpoint, EndpointSet,
+    keeper::{Bell, Found},
+    outlier::{self, Case, Change, Phase},
+    standing::{Health, State},
+    visit::Watch,
+};
+
+/// Holds the current [`EndpointSet`] of one Service port.
+#[derive(Debug)]
+pub struct EndpointCell {
+    current: ArcSwap<EndpointSet>,
+    version: AtomicU64,
+    source: Mutex<Source>,
+}
+
+/// What the set is made of.
+#[derive(Debug, Default)]
+struct Source {
+    listed: Vec<Listed>,
+    resolved: Vec<Resolved>,
+    /// How attempts are judged, and who acts on it; `None`: nobody does.
+    watch: Option<Arc<Watch>>,
+    /// See [`model::LoadBalancer::panic_below`].
+    panic_below: f64,
+    /// When the interval ends in which rates are counted.
+    interval_ends: Option<Instant>,
+    /// Whether the last look found a panic.
+    panicked: bool,
+}
+
+/// An endpoint as policy lists it; a change of any other field does not concern the set.
+#[derive(Debug, PartialEq)]
+struct Listed {
+    address: model::EndpointAddress,
+    weight: u32,
+}
+
+#[derive(Debug)]
+struct Resolved {
+    host: Arc<str>,
+    port: u16,
+    addresses: Vec<IpAddr>,
+}
+
+impl Default for EndpointCell {
+    fn default() -> Self {
+        Self {
+            current: ArcSwap::from_pointee(EndpointSet::default()),
+            version: AtomicU64::new(0),
+            source: Mutex::default(),
+        }
+    }
+}
+
+impl EndpointCell {
+    /// A cell with one fixed address: the app behind an inbound listener.
+    pub fn fixed(address: SocketAddr) -> Self {
+        let cell = Self::default();
+        cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1 }]);
+        cell
+    }
+
+    /// The current set. A worker's [`super::Balancer`] keeps it at hand and asks only for the version.
+    pub fn load(&self) -> Arc<EndpointSet> {
+        self.current.load_full()
+    }
+
+    /// The version of the current set; one atomic load.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Sets what policy lists. Addresses that stay keep their load; names that stay keep their last addresses.
+    /// The same list again changes nothing.
+    pub fn replace(&self, endpoints: &[model::Endpoint]) {
+        self.set_listed(
+            endpoints
+                .iter()
+                .map(|endpoint| Listed { address: endpoint.address.clone(), weight: endpoint.weight.max(1) })
+                .collect(),
+        );
+    }
+
+    /// Sets the addresses that a listed name has now. A name that is not listed (any more) is passed over.
+    /// Whether to keep the last answer when resolving fails is up to the caller: an empty list means none.
+    pub fn set_dns(&self, host: &str, port: u16, mut addresses: Vec<IpAddr>) {
+        addresses.sort_unstable();
+        addresses.dedup();
+        let mut source = self.source.lock();
+        let Some(known) = source.resolved.iter_mut().find(|known| &*known.host == host && known.port == port)
+        else {
+            return;
+        };
+        if known.addresses != addresses {
+            known.addresses = addresses;
+            self.publish(&source);
+            source.ring();
+        }
+    }
+
+    /// The names that must be resolved, with their ports, each once.
+    pub fn dns_names(&self) -> Vec<(Arc<str>, u16)> {
+        self.source.lock().resolved.iter().map(|known| (known.host.clone(), known.port)).collect()
+    }
+
+    fn set_listed(&self, listed: Vec<Listed>) {
+        let mut source = self.source.lock();
+        if source.listed == listed {
+            return;
+        }
+        let mut old = std::mem::take(&mut source.resolved);
+        for endpoint in &listed {
+            let model::EndpointAddress::Dns { host, port } = &endpoint.address else { continue };
+            if source.resolved.iter().any(|known| known.host == *host && known.port == *port) {
+                continue;
+            }
+            let known = old.iter().position(|known| known.host == *host && known.port == *port);
+            source.resolved.push(match known {
+                Some(index) => old.swap_remove(index),
+                None => Resolved { host: host.clone(), port: *port, addresses: Vec::new() },
+            });
+        }
+        source.listed = listed;
+        self.publish(&source);
+        source.ring();
+    }
+
+    /// From now on the endpoints are judged and chosen from as these settings say; `bell` tells who acts on it.
+    pub(super) fn govern(&self, settings: &model::TrafficSettings, bell: Bell) {
+        let mut source = self.source.lock();
+        let panic_below = settings.load_balancer.panic_below;
+        let limits = &settings.outlier_detection;
+        let same = source.watch.as_ref().is_some_and(|watch| watch.limits == *limits);
+        if same && source.panic_below == panic_below {
+            return;
+        }
+        source.watch = Some(Arc::new(Watch { limits: limits.clone(), bell }));
+        (source.panic_below, source.interval_ends) = (panic_below, None);
+        self.publish(&source);
+    }
+
+    /// Judges the endpoints by what attempts came to, and publishes them anew where that changes something.
+    pub(super) fn attend(&self, now: Instant) -> Found {
+        let mut source = self.source.lock();
+        let Some(watch) = source.watch.clone() else { return Found::default() };
+        let all = self.current.load().all().clone();
+        let ended = source.interval_ends.is_some_and(|end| end <= now);
+        if ended || source.interval_ends.is_none() {
+            source.interval_ends = watch.limits.judges_rates().then(|| now + watch.limits.interval);
+        }
+        let mut cases: Vec<Case> = all.iter().map(|endpoint| case(endpoint, ended)).collect();
+        let mut changes = Vec::new();
+        for judged in outlier::judge(&mut cases, &watch.limits, now) {
+            let state = &all[judged.index].state;
+            // A request may have come in between: then the bell has been rung again.
+            if !state.tally.advance(judged.from, judged.to) {
+                continue;
+            }
+            state.standing.lock().sentence = judged.sentence;
+            if judged.to == Phase::InUse && judged.change != Change::Forgiven {
+                state.tally.forget();
+            }
+            changes.push((all[judged.index].address, judged.change));
+        }
+        if changes.iter().any(|(_, change)| !matches!(change, Change::Forgiven | Change::Withheld(_))) {
+            self.publish(&source);
+        }
+        let set = self.current.load();
+        let panicked = std::mem::replace(&mut source.panicked, set.panics());
+        let dues = all.iter().filter_map(|endpoint| endpoint.state.standing.lock().sentence.due);
+        Found {
+            changes,
+            states: State::ALL.map(|state| all.iter().filter(|endpoint| endpoint.stands() == state).count()),
+            panic: set.panics(),
+            panicked: set.panics() && !panicked,
+            next: dues.chain(source.interval_ends).min(),
+        }
+    }
+
+    /// Makes the set of `source` the current one. Called with the lock held, so versions only grow.
+    fn publish(&self, source: &Source) {
+        let old = self.current.load();
+        let kept: foldhash::HashMap<SocketAddr, &Arc<Endpoint>> =
+            old.all().iter().map(|endpoint| (endpoint.address, endpoint)).collect();
+        let version = old.version() + 1;
+        let watch = &source.watch;
+        let same_watch = |old: &Endpoint| match (&old.watch, watch) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (old, new) => old.is_none() && new.is_none(),
+        };
+        let endpoints = source
+            .weights()
+            .into_iter()
+            .map(|(address, weight)| match kept.get(&address) {
+                Some(old) if old.weight == weight && same_watch(old) => Arc::clone(old),
+                known => Arc::new(Endpoint {
+                    address,
+                    weight,
+                    state: known.map(|old| old.state.clone()).unwrap_or_default(),
+                    watch: watch.clone(),
+                }),
+            })
+            .collect();
+        self.current.store(Arc::new(EndpointSet::of(version, endpoints, source.panic_below)));
+        self.version.store(version, Ordering::Release);
+    }
+}
+
+/// What there is to judge an endpoint by. `ended`: the requests of the interval are taken, and the next one begins.
+fn case(endpoint: &Endpoint, ended: bool) -> Case {
+    let tally = &endpoint.state.tally;
+    let standing = endpoint.state.standing.lock();
+    Case {
+        phase: tally.phase(),
+        sentence: standing.sentence,
+        healthy: standing.health != Health::Unhealthy,
+        rate: ended.then(|| tally.take_rate()),
+    }
+}
+
+impl Source {
+    /// Whoever acts on changes has to look.
+    fn ring(&self) {
+        if let Some(watch) = &self.watch {
+            watch.bell.ring();
+        }
+    }
+
+    /// Every address once, in the order of the list; one that is listed twice has both weights.
+    fn weights(&self) -> Vec<(SocketAddr, u32)> {
+        let mut all: Vec<(SocketAddr, u32)> = Vec::with_capacity(self.listed.len());
+        let mut index: foldhash::HashMap<SocketAddr, usize> = foldhash::HashMap::default();
+        let mut add = |address: SocketAddr, weight: u32| {
+            let at = *index.entry(address).or_insert(all.len());
+            match all.get_mut(at) {
+                Some(entry) => entry.1 = entry.1.saturating_add(weight),
+                None => all.push((address, weight)),
+            }
+        };
+        for listed in &self.listed {
+            match &listed.address {
+                model::EndpointAddress::Ip(address) => add(*address, listed.weight),
+                model::EndpointAddress::Dns { host, port } => self
+                    .resolved
+                    .iter()
+                    .filter(|known| known.host == *host && known.port == *port)
+                    .flat_map(|known| &known.addresses)
+                    .for_each(|ip| add(SocketAddr::new(*ip, *port), listed.weight)),
+            }
+        }
+        all
+    }
+}

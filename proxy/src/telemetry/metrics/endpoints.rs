@@ -1,0 +1,88 @@
+//! Counters of the endpoints of one destination port: ejections, probes, active checks, and how many are in which state.
+//!
+//! All of it is counted by the background runtime, never by a request.
+
+use super::super::shard::{Shared, label_values};
+use crate::balance::{Change, State};
+
+label_values! {
+    /// What ejects an endpoint.
+    Detector {
+        /// Answers of 500 and more in a row.
+        Consecutive5xx = "consecutive5xx",
+        /// Answers of 502, 503, 504 in a row.
+        ConsecutiveGatewayErrors = "consecutiveGatewayErrors",
+        /// Failures without a whole answer in a row.
+        ConsecutiveLocalErrors = "consecutiveLocalErrors",
+        /// Successes far rarer than the others'.
+        SuccessRate = "successRate",
+        /// Failures too frequent.
+        FailurePercent = "failurePercent",
+        /// The request that was to show that it works again.
+        Probe = "probe",
+    }
+}
+
+label_values! {
+    /// What came of the request that was to show that an ejected endpoint works again.
+    ProbeOutcome {
+        /// It succeeded: the endpoint is back.
+        Passed = "passed",
+        /// It failed: the endpoint is out for longer.
+        Failed = "failed",
+    }
+}
+
+/// Counters of the endpoints of one destination port.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    pub(super) service: Box<str>,
+    pub(super) ejections: [Shared; Detector::ALL.len()],
+    pub(super) withheld: [Shared; Detector::ALL.len()],
+    pub(super) probes: [Shared; ProbeOutcome::ALL.len()],
+    pub(super) states: [Shared; State::ALL.len()],
+    pub(super) panic: Shared,
+    pub(super) panics: Shared,
+}
+
+impl EndpointMetrics {
+    pub(super) fn new(service: Box<str>) -> Self {
+        Self {
+            service,
+            ejections: Default::default(),
+            withheld: Default::default(),
+            probes: Default::default(),
+            states: Default::default(),
+            panic: Shared::default(),
+            panics: Shared::default(),
+        }
+    }
+
+    /// Something was decided about an endpoint.
+    pub fn changed(&self, change: Change) {
+        match change {
+            Change::Ejected(why, _) => {
+                self.ejections[why as usize].add(1);
+                if why == Detector::Probe {
+                    self.probes[ProbeOutcome::Failed as usize].add(1);
+                }
+            }
+            Change::Withheld(why) => self.withheld[why as usize].add(1),
+            Change::Returned => self.probes[ProbeOutcome::Passed as usize].add(1),
+            Change::HalfOpen | Change::Released | Change::Forgiven => {}
+        }
+    }
+
+    /// So many endpoints are in each state; `panic`: all of them are used nevertheless.
+    pub fn stand(&self, states: [usize; State::ALL.len()], panic: bool) {
+        for (gauge, count) in self.states.iter().zip(states) {
+            gauge.set(count as u64);
+        }
+        self.panic.set(u64::from(panic));
+    }
+
+    /// From now on all endpoints are used, whatever their state.
+    pub fn panicked(&self) {
+        self.panics.add(1);
+    }
+}
