@@ -23,7 +23,7 @@ use outrigger_proxy::explain::{Explainer, Outcome, Report};
 use outrigger_tests::client::{Answer, Client, full};
 use serde_json::Value;
 
-use compare::{Happened, compare, possible};
+use compare::{Happened, Known, compare, possible};
 use luck::Luck;
 use request::{Asked, Way};
 use world::{Addresses, Backends, Proxy, valid_policy};
@@ -70,6 +70,12 @@ async fn an_explanation_is_what_happens() {
         ("gRPC", cases / 50),
         ("inbound", cases / 50),
         ("HTTP/2", cases / 10),
+        ("HTTP/1.0", cases / 100),
+        ("preflight", cases / 800),
+        ("CORS", cases / 50),
+        ("mirrors", cases / 20),
+        ("TLS upstream", cases / 50),
+        ("a share that redirects", cases / 100),
     ] {
         let many = tally.get(kind).copied().unwrap_or_default();
         assert!(many >= least, "only {many} of {cases} cases are {kind}: {tally:?}");
@@ -98,12 +104,18 @@ async fn one_policy(
         }
         let case = format!("{policy}-{}", sent.len());
         let answer = clients.send(&asked, &case, &at).await;
-        sent.push((asked, before, answer, backends.of_case(&case)));
+        sent.push((asked, before, answer, case));
     }
     let log = proxy.log(sent.len()).await;
-    for (number, ((asked, before, answer, seen), line)) in sent.into_iter().zip(log).enumerate() {
+    for (number, ((asked, before, answer, case), line)) in sent.into_iter().zip(log).enumerate() {
+        let known = Known { at: &at, resources: explainer.resources() };
+        if let Some(dice) = dice(&line) {
+            let report = explainer.explain(&asked.question(Some(dice), &at)).expect("an explanation");
+            backends.wait_for(&case, known.copies(&report).len()).await;
+        }
+        let seen = backends.of_case(&case);
         let happened = Happened { answer, seen, line };
-        let outcome = judge(&explainer, &asked, &before, &happened, &at);
+        let outcome = judge(&explainer, (&asked, &before), &happened, known);
         if let Err(why) = outcome {
             let repeat = format!("OUTRIGGER_EXPLAIN_SEED={seed}, policy {policy}, request {number}");
             panic!("{why}\n{asked:#?}\n{}\n{}\n{text}\n{repeat}", before.to_text(false), happened.line);
@@ -128,10 +140,9 @@ fn leaves(report: &Report, at: &Addresses) -> bool {
 
 fn judge(
     explainer: &Explainer,
-    asked: &Asked,
-    before: &Report,
+    (asked, before): (&Asked, &Report),
     happened: &Happened,
-    at: &Addresses,
+    known: Known<'_>,
 ) -> Result<(), String> {
     let line = &happened.line;
     let path = asked.path.as_str();
@@ -139,12 +150,16 @@ fn judge(
     if logged != path || line["method"] != asked.method {
         return Err(format!("this is another request's line: {line}"));
     }
-    possible(before, happened).map_err(|why| format!("by shares: {why}"))?;
+    // Which backend's policy answers a preflight, only dice tell.
+    let certain = !asked.is_preflight();
+    let before_dice = if certain { possible(before, happened, known) } else { Ok(()) };
+    before_dice.map_err(|why| format!("by shares: {why}"))?;
     let Some(dice) = dice(line) else {
         return if before.check.passed { Err("no dice in the log".to_owned()) } else { Ok(()) };
     };
-    let report = explainer.explain(&asked.question(Some(dice), at)).expect("an explanation");
-    compare(&report, happened).map_err(|why| format!("with dice {dice:#x}: {why}\n{}", report.to_text(false)))
+    let report = explainer.explain(&asked.question(Some(dice), known.at)).expect("an explanation");
+    compare(&report, happened, known)
+        .map_err(|why| format!("with dice {dice:#x}: {why}\n{}", report.to_text(false)))
 }
 
 fn dice(line: &Value) -> Option<u64> {
@@ -187,6 +202,21 @@ fn count(asked: &Asked, report: &Report, tally: &mut BTreeMap<String, usize>) {
     if asked.http2 {
         add("HTTP/2");
     }
+    if asked.http10 {
+        add("HTTP/1.0");
+    }
+    if report.shares.iter().any(|share| !share.mirrors.is_empty()) {
+        add("mirrors");
+    }
+    if report.shares.iter().any(|share| share.tls.is_some()) {
+        add("TLS upstream");
+    }
+    if report.shares.iter().any(|share| matches!(share.outcome, Outcome::Redirect { .. })) {
+        add("a share that redirects");
+    }
+    if report.rule.as_ref().is_some_and(|rule| rule.cors.is_some()) {
+        add("CORS");
+    }
     if asked.headers.iter().any(|(name, _)| *name == "content-type") {
         add("gRPC");
     }
@@ -208,7 +238,8 @@ impl Clients {
         };
         let key = (to, asked.http2);
         // Some refusals close the connection.
-        if self.0.get(&key).is_none_or(Client::is_closed) {
+        // A caller of HTTP/1.0 has one request a connection.
+        if asked.http10 || self.0.get(&key).is_none_or(Client::is_closed) {
             let client = match asked.http2 {
                 true => Client::http2(to, "unused").await,
                 false => Client::http1(to, "unused").await,
@@ -217,7 +248,7 @@ impl Clients {
         }
         let whole = asked.http2 || asked.way == Way::ProxyForm;
         let uri: Uri = if whole { asked.url() } else { asked.path.clone() }.parse().expect("a URI");
-        let mut request = Request::builder().method(asked.method).uri(uri);
+        let mut request = Request::builder().method(asked.method).uri(uri).version(asked.version());
         if !asked.http2 {
             request = request.header("host", &asked.authority);
         }
@@ -228,6 +259,10 @@ impl Clients {
         }
         let request = request.body(full("")).expect("a request");
         let client = self.0.get_mut(&key).expect("it was just made");
-        client.call(request).await.unwrap_or_else(|error| panic!("{asked:#?}: {error:?}"))
+        let answer = client.call(request).await.unwrap_or_else(|error| panic!("{asked:#?}: {error:?}"));
+        if asked.http10 {
+            self.0.remove(&key);
+        }
+        answer
     }
 }

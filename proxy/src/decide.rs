@@ -9,6 +9,7 @@ mod dice;
 mod mirrored;
 mod preflight;
 mod record;
+mod redirected;
 mod resolve;
 
 pub(crate) use connection::share_of as connection_share;
@@ -17,6 +18,7 @@ pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
 pub use preflight::Preflight;
 pub use record::{Claim, NotMatched, Recorder, Resolution, Silent, Way};
+pub use redirected::Redirected;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -86,8 +88,8 @@ pub enum Decision {
     Forward(Forward),
     /// Attempts go to one address that no balancing chooses.
     Direct(Direct),
-    /// The proxy sends the caller elsewhere, as the rule's `redirect` says.
-    Redirect(Arc<Rule>),
+    /// The proxy sends the caller elsewhere.
+    Redirect(Redirected),
     /// The proxy answers a browser's question before the request that it is about.
     Preflight(Preflight),
     /// The proxy answers.
@@ -199,7 +201,7 @@ impl Decision {
         match self {
             Decision::Forward(forward) => &forward.rule,
             Decision::Direct(direct) => &direct.rule,
-            Decision::Redirect(rule) => rule,
+            Decision::Redirect(redirected) => &redirected.rule,
             Decision::Preflight(preflight) => &preflight.rule,
             Decision::Refuse(refusal) => &refusal.rule,
         }
@@ -209,7 +211,7 @@ impl Decision {
     pub(crate) fn cors(&self) -> Option<&Cors> {
         match self {
             Decision::Forward(forward) => forward.weighted().cors.as_deref().or(forward.rule.cors.as_deref()),
-            Decision::Redirect(rule) => rule.cors.as_deref(),
+            Decision::Redirect(redirected) => redirected.cors(),
             Decision::Refuse(refusal) => refusal.rule.cors.as_deref(),
             Decision::Direct(_) | Decision::Preflight(_) => None,
         }
@@ -266,7 +268,7 @@ fn route<'a, R: Recorder>(port: &'a Port, head: &Head<'_>, recorder: &mut R) -> 
 fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> Decision {
     if rule.redirect.is_some() {
         recorder.rule(rule, None);
-        return Decision::Redirect(rule.clone());
+        return Decision::Redirect(Redirected { rule: rule.clone(), backend: None });
     }
     let chosen = choose(rule, facts);
     recorder.rule(rule, chosen);
@@ -279,6 +281,9 @@ fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> De
 /// What happens to the share of the rule's backend `index`, which must exist.
 pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, recorder: &mut R) -> Decision {
     match rule.backends[index].target {
+        Ok(_) if rule.backends[index].redirect.is_some() => {
+            Decision::Redirect(Redirected { rule: rule.clone(), backend: Some(index) })
+        }
         Ok(_) => {
             let mirrored = Mirrored::draw(rule, &rule.backends[index], dice, recorder);
             Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored })

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::{
     body::{AnswerBody, Flow},
     ctx::Side,
-    decide::{Facts, Form, Head, Preflight},
+    decide::{Facts, Form, Head, Preflight, Redirected},
     error::Failure,
     listen::{
         answer::{self, Caller},
@@ -24,7 +24,7 @@ use crate::{
         strict::{self, Checked, PathRules, StrictContext},
         switch::ConnectRule,
     },
-    runtime::snapshot::{ListenerKey, OutboundTarget, Rule, Snapshot},
+    runtime::snapshot::{ListenerKey, OutboundTarget, Snapshot},
     telemetry::{record::Record, trace::Trace},
     worker::Worker,
 };
@@ -90,9 +90,9 @@ impl Exchange {
         }
     }
 
-    /// The answer of a rule that redirects.
-    pub(crate) fn redirect(self, rule: &Rule, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
-        self.made(redirection(rule, uri, checked))
+    /// The answer of a rule, or of a backend, that redirects.
+    pub(crate) fn redirect(self, by: &Redirected, uri: &Uri, checked: &Checked) -> Response<AnswerBody> {
+        self.made(redirection(by, uri, checked))
     }
 
     /// The answer to a preflight.
@@ -120,13 +120,13 @@ impl Exchange {
     }
 }
 
-/// The head of a redirect; `None` where the rule makes none that can be written.
-pub(crate) fn redirection(rule: &Rule, uri: &Uri, checked: &Checked) -> Option<Response<()>> {
-    let redirection = rule.redirect.as_deref()?;
+/// The head of a redirect; `None` where there is none that can be written.
+pub(crate) fn redirection(by: &Redirected, uri: &Uri, checked: &Checked) -> Option<Response<()>> {
+    let redirection = by.redirection()?;
     let location = redirection.location(checked.authority.host(), checked.authority.port(), uri);
     let answer = Response::builder().status(redirection.redirect.status).header(LOCATION, location);
     let mut answer = answer.header(CONTENT_LENGTH, 0).body(()).ok()?;
-    rule.response_headers.iter().for_each(|modifier| modifier.apply(answer.headers_mut()));
+    by.response_headers().for_each(|modifier| modifier.apply(answer.headers_mut()));
     Some(answer)
 }
 

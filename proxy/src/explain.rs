@@ -27,7 +27,7 @@ pub use report::*;
 use std::{net::SocketAddr, time::Instant};
 
 use http::{
-    HeaderMap, Version,
+    HeaderMap, Response, Version,
     header::{LOCATION, ORIGIN},
     request::Parts,
 };
@@ -289,7 +289,8 @@ impl Explainer {
         };
         report.outcome =
             shares::come_to(&report.shares).unwrap_or_else(|| Outcome::Refuse(refusal(failure, caller)));
-        if matches!(decision, Decision::Refuse(_)) && report.shares.is_empty() {
+        let nothing_sent = matches!(decision, Decision::Refuse(_)) && report.shares.is_empty();
+        if nothing_sent || matches!(report.outcome, Outcome::Redirect { .. }) {
             (report.timeouts, report.retry) = (None, None);
         }
     }
@@ -331,24 +332,31 @@ fn taken(decision: &Decision, source: Option<&RouteRule>, head: &Parts) -> Optio
 fn own(decision: &Decision, admitted: Admitted<'_>, caller: Caller) -> Option<Outcome> {
     let Admitted { head, checked, .. } = admitted;
     let made = match decision {
-        Decision::Redirect(rule) => exchange::redirection(rule, &head.uri, checked),
+        // One share of several, perhaps: it is told with the others.
+        Decision::Redirect(redirected) if redirected.is_of_backend() => return None,
+        Decision::Redirect(redirected) => exchange::redirection(redirected, &head.uri, checked),
         Decision::Preflight(preflight) => exchange::preflighted(preflight, &head.headers),
         Decision::Forward(_) | Decision::Direct(_) | Decision::Refuse(_) => return None,
     };
+    Some(answered(decision, made, head, caller))
+}
+
+/// An answer that the proxy has made, as its caller gets it.
+fn answered(decision: &Decision, made: Option<Response<()>>, head: &Parts, caller: Caller) -> Outcome {
     let Some(mut answer) = made else {
-        return Some(Outcome::Refuse(refusal(Failure::Internal, caller)));
+        return Outcome::Refuse(refusal(Failure::Internal, caller));
     };
     if let Some(cors) = decision.cors() {
         cors.on_answer(head.headers.get(ORIGIN), answer.headers_mut());
     }
     let (status, headers) = (answer.status().as_u16(), sent::fields(answer.headers()));
     let location = || answer.headers().get(LOCATION)?.to_str().ok().map(str::to_owned);
-    Some(match decision {
+    match decision {
         Decision::Redirect(_) => {
             Outcome::Redirect { status, location: location().unwrap_or_default(), headers }
         }
         _ => Outcome::Preflight { status, headers },
-    })
+    }
 }
 
 /// The proxy's own answer to a failure, in the caller's form.

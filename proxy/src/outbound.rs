@@ -63,7 +63,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
                 Err(failure) => return exchange.refuse(failure),
             }
         }
-        Decision::Redirect(rule) => return told(exchange.redirect(rule, &head.uri, &checked)),
+        Decision::Redirect(redirected) => return told(exchange.redirect(redirected, &head.uri, &checked)),
         Decision::Preflight(preflight) => return exchange.preflight(preflight, &head.headers),
         Decision::Refuse(refusal) => return told(exchange.refuse(refusal.failure)),
     };

@@ -227,6 +227,48 @@ async fn redirect_scheme() {
     world(&rules).await.check(&cases).await;
 }
 
+/// Filters of backendRefs are the implementation's own affair in the Gateway API; here a redirect there answers its share.
+#[tokio::test]
+async fn redirect_of_one_backend() {
+    let redirect = |weight: u32| {
+        format!(
+            "{{name: v2, port: 8080, weight: {weight}, filters: [\
+             {{type: RequestRedirect, requestRedirect: {{hostname: example.org, statusCode: 307, \
+             path: {{type: ReplacePrefixMatch, replacePrefixMatch: /there}}}}}}, \
+             {{type: ResponseHeaderModifier, responseHeaderModifier: {{add: [{{name: x-a, value: backend}}]}}}}]}}"
+        )
+    };
+    let rule = |path: &str, (plain, redirects): (u32, u32)| {
+        format!(
+            "  - matches: [{{path: {{value: {path}}}}}]\n    filters:\n    - {{type: ResponseHeaderModifier, \
+             responseHeaderModifier: {{add: [{{name: x-a, value: rule}}]}}}}\n    - {{type: URLRewrite, urlRewrite: \
+             {{hostname: inner.example.org}}}}\n    backendRefs:\n    - {{name: v1, port: 8080, weight: {plain}}}\n    \
+             - {}\n",
+            redirect(redirects)
+        )
+    };
+    let gone = rule("/gone", (0, 1)).replace("name: v2", "name: gone");
+    let world = world(&[rule("/all", (0, 1)), rule("/none", (1, 0)), rule("/half", (1, 1)), gone]).await;
+    let cases = [
+        get("/all/x?q=1").redirected(307, "http://example.org/there/x?q=1").gets("x-a", "backend,rule"),
+        get("/none").to("v1").sees_host("inner.example.org").gets("x-a", "rule"),
+        get("/gone").refused(500),
+    ];
+    world.check(&cases).await;
+    let mut client = Client::http1(world.proxy().outbound(0), "web").await;
+    let mut seen = [0, 0];
+    for _ in 0..100 {
+        match client.get("/half").await.status.as_u16() {
+            200 => seen[0] += 1,
+            307 => seen[1] += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(seen.iter().all(|count| *count > 20), "{seen:?}");
+    let got = ["v1", "v2"].map(|name| world.backend(name).requests());
+    assert_eq!(got[1], 0, "its backend is never asked");
+}
+
 /// Service ports 80 and 8080 stand for the suite's listeners of these ports.
 #[tokio::test]
 async fn redirect_port_and_scheme() {

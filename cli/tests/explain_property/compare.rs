@@ -2,9 +2,12 @@
 
 use std::{collections::BTreeMap, net::SocketAddr};
 
-use outrigger_proxy::explain::{HeaderChange, Outcome, Report, Sent, Share};
+use outrigger_config::model::{EndpointAddress, Resources};
+use outrigger_proxy::explain::{HeaderChange, Mirror, Outcome, Report, Sent, Share};
 use outrigger_tests::{backend::Seen, client::Answer};
 use serde_json::Value;
+
+use super::world::Addresses;
 
 /// What became of one request.
 pub(crate) struct Happened {
@@ -19,16 +22,90 @@ pub(crate) struct Happened {
 /// Fields that belong to a message's framing, and the ones that the test itself adds.
 const NOT_COMPARED: [&str; 4] = ["host", "content-length", "transfer-encoding", "x-case"];
 
-/// Compares; the error is what differs.
-pub(crate) fn compare(report: &Report, happened: &Happened) -> Result<(), String> {
+/// What endpoints there are.
+#[derive(Clone, Copy)]
+pub(crate) struct Known<'a> {
+    pub(crate) at: &'a Addresses,
+    pub(crate) resources: &'a Resources,
+}
+
+impl Known<'_> {
+    /// Whether what is sent to this endpoint gets there.
+    fn leads(&self, endpoint: &str, to: SocketAddr) -> bool {
+        endpoint.parse().is_ok_and(|endpoint| self.at.behind(endpoint) == to)
+    }
+
+    /// Who may get what is sent to a Service port, by its name.
+    fn of_service(&self, name: &str) -> Vec<SocketAddr> {
+        let endpoints = self.resources.endpoints.iter().filter(|of| of.service.to_string() == name);
+        let addresses = endpoints.flat_map(|of| &of.endpoints).filter_map(|one| match &one.address {
+            EndpointAddress::Ip(address) => Some(self.at.behind(*address)),
+            EndpointAddress::Dns { .. } => None,
+        });
+        addresses.collect()
+    }
+
+    /// Who may get each of the copies that are made of a request with these dice.
+    pub(crate) fn copies(&self, report: &Report) -> Vec<Vec<SocketAddr>> {
+        let sent = live(report).filter(|share| share.sent.is_some());
+        let copied = |mirror: &&Mirror| mirror.copied == Some(true);
+        let mirrors = sent.into_iter().flat_map(|share| &share.mirrors).filter(copied);
+        mirrors.map(|mirror| self.of_service(&mirror.backend)).filter(|all| !all.is_empty()).collect()
+    }
+}
+
+/// What may be left of what was seen once its copies are taken out: one backend may get both.
+fn without_copies(seen: &[(SocketAddr, Seen)], copies: &[Vec<SocketAddr>]) -> Vec<Vec<(SocketAddr, Seen)>> {
+    let Some((copy, rest)) = copies.split_first() else { return vec![seen.to_vec()] };
+    let mut left = Vec::new();
+    for at in (0..seen.len()).filter(|at| copy.contains(&seen[*at].0)) {
+        let mut others = seen.to_vec();
+        others.remove(at);
+        left.extend(without_copies(&others, rest));
+    }
+    left
+}
+
+/// Compares what became of it with dice; the error is what differs.
+pub(crate) fn compare(report: &Report, happened: &Happened, known: Known<'_>) -> Result<(), String> {
+    let copies = known.copies(report);
+    let mut why = format!("a copy is missing: they go to {copies:?}");
+    for seen in without_copies(&happened.seen, &copies) {
+        let happened = Happened { answer: happened.answer.clone(), seen, line: happened.line.clone() };
+        match whole(report, &happened, known) {
+            Ok(()) => return Ok(()),
+            Err(differs) => why = differs,
+        }
+    }
+    Err(why)
+}
+
+/// What pages of other origins are told.
+fn shared(report: &Report, answer: &Answer) -> Result<(), String> {
+    let told = report.rule.iter().flat_map(|rule| rule.cors.iter().flatten());
+    let told: BTreeMap<&str, &str> = told.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    [
+        "access-control-allow-origin",
+        "access-control-allow-credentials",
+        "access-control-expose-headers",
+        "vary",
+    ]
+    .iter()
+    .try_for_each(|name| same(name, &answer.header(name), &told.get(name).copied().unwrap_or_default()))
+}
+
+fn whole(report: &Report, happened: &Happened, known: Known<'_>) -> Result<(), String> {
     let Happened { answer, seen, line } = happened;
     rule(report, line)?;
+    if !matches!(report.outcome, Outcome::Preflight { .. }) {
+        shared(report, answer)?;
+    }
     match &report.outcome {
         Outcome::Forward { backend } => {
             let share = live(report).ok_or("no share has all of it")?;
             same("backend of the share", &share.backend, backend)?;
             let (address, got) = only(seen)?;
-            let endpoint = share.endpoints.iter().any(|endpoint| endpoint.address == address.to_string());
+            let endpoint = share.endpoints.iter().any(|endpoint| known.leads(&endpoint.address, address));
             truth(endpoint, || format!("{address} is no endpoint of {backend}"))?;
             sent(share.sent.as_ref().ok_or("nothing is sent")?, got)?;
             same("status", &answer.status.as_u16(), &200)?;
@@ -67,14 +144,19 @@ pub(crate) fn compare(report: &Report, happened: &Happened) -> Result<(), String
 }
 
 /// Without dice: whoever got it has a share, and all of it where nobody else has one.
-pub(crate) fn possible(report: &Report, happened: &Happened) -> Result<(), String> {
+pub(crate) fn possible(report: &Report, happened: &Happened, known: Known<'_>) -> Result<(), String> {
+    if report.shares.iter().any(|share| !share.mirrors.is_empty()) {
+        // Only dice tell which copies are made.
+        return Ok(());
+    }
     match (&report.outcome, &*happened.seen) {
         (Outcome::Split, seen) => {
             let fits = |share: &&Share| match (&share.outcome, seen) {
                 (Outcome::Refuse(refusal), []) => refusal.status == happened.answer.status.as_u16(),
                 (Outcome::Forward { .. }, [(address, _)]) => {
-                    share.endpoints.iter().any(|endpoint| endpoint.address == address.to_string())
+                    share.endpoints.iter().any(|endpoint| known.leads(&endpoint.address, *address))
                 }
+                (Outcome::Redirect { status, .. }, []) => *status == happened.answer.status.as_u16(),
                 _ => false,
             };
             let alive = report.shares.iter().filter(|share| share.percent > 0.0);
@@ -82,7 +164,7 @@ pub(crate) fn possible(report: &Report, happened: &Happened) -> Result<(), Strin
             let total: f64 = alive.map(|share| share.percent).sum();
             truth((total - 100.0).abs() < 1e-6, || format!("all shares are {total} %"))
         }
-        _ => compare(report, happened),
+        _ => whole(report, happened, known),
     }
 }
 

@@ -93,10 +93,16 @@ fn destination(luck: &mut Luck, service: usize, at: &Addresses) -> String {
         let protocol = if is_grpc(service) { "grpc" } else { at.speaks(service) };
         let ports = ports(service).iter().map(|port| format!("{{port: {port}, protocol: {protocol}}}"));
         let hosts = luck.perhaps(50, |_| format!("hosts: [s{service}.example.com], "));
+        // Behind TLS there is one endpoint.
+        let front = at.front(at.speaks(service));
+        let (tls, endpoints) = match luck.chance(25) {
+            true => (format!("tls: {}, ", at.tls), vec![(front, 1)]),
+            false => (String::new(), endpoints),
+        };
         let endpoints =
             endpoints.iter().map(|(address, weight)| format!("{{address: \"{address}\", weight: {weight}}}"));
         return format!(
-            "apiVersion: outrigger.dev/v1alpha1\nkind: MeshService\n{meta}}}\nspec: {{{hosts}ports: [{}], endpoints: [{}]}}\n",
+            "apiVersion: outrigger.dev/v1alpha1\nkind: MeshService\n{meta}}}\nspec: {{{hosts}{tls}ports: [{}], endpoints: [{}]}}\n",
             joined(ports),
             joined(endpoints)
         );
@@ -178,7 +184,13 @@ fn rule(luck: &mut Luck, service: usize, at: usize) -> String {
     if rewrites {
         filters.push(rewrite(luck, prefix));
     }
-    let backends = luck.list(1, 3, |luck| backend(luck, prefix && !rewrites));
+    filters.extend((0..luck.one(&[0, 0, 0, 1, 2])).map(|_| mirror(luck)));
+    let shares = luck.chance(20);
+    if shares {
+        filters.push(cors(luck));
+    }
+    let may = May { rewrite: prefix && !rewrites, redirect: true, cors: !shares };
+    let backends = luck.list(1, 3, |luck| backend(luck, may));
     let timeouts = luck.perhaps(20, |luck| format!(", timeouts: {{request: {}}}", luck.one(&["25s", "0s"])));
     format!(
         "  - {{{name}matches: [{matches}], filters: [{}], backendRefs: [{backends}]{timeouts}}}\n",
@@ -202,8 +214,9 @@ fn grpc_rule(luck: &mut Luck, at: usize) -> String {
         let headers = luck.perhaps(40, |luck| format!(", headers: [{}]", condition(luck, &HEADERS)));
         format!("{{{method}{headers}}}")
     });
-    let filters = header_filters(luck);
-    let backends = luck.list(1, 3, |luck| backend(luck, false));
+    let mut filters = header_filters(luck);
+    filters.extend((0..luck.one(&[0, 0, 1])).map(|_| mirror(luck)));
+    let backends = luck.list(1, 3, |luck| backend(luck, May::default()));
     format!(
         "  - {{{name}matches: [{matches}], filters: [{}], backendRefs: [{backends}]}}\n",
         filters.join(", ")
@@ -297,8 +310,27 @@ fn redirect(luck: &mut Luck, prefix: bool) -> String {
     format!("{{type: RequestRedirect, requestRedirect: {{{}}}}}", joined(parts))
 }
 
-/// A backendRef; some point at nothing.
-fn backend(luck: &mut Luck, prefix: bool) -> String {
+/// A filter that copies some or all requests.
+fn mirror(luck: &mut Luck) -> String {
+    let percent = luck.perhaps(60, |luck| format!(", percent: {}", luck.one(&["0", "30", "70"])));
+    format!("{{type: RequestMirror, requestMirror: {{backendRef: {{{}}}{percent}}}}}", reference(luck))
+}
+
+fn cors(luck: &mut Luck) -> String {
+    let origins = luck.one(&[
+        "\"*\"",
+        "\"http://a.example.com\"",
+        "\"https://*.example.com\", \"http://a.example.com\"",
+    ]);
+    let credentials = luck.perhaps(30, |_| ", allowCredentials: true".to_owned());
+    let methods = luck.perhaps(60, |luck| format!(", allowMethods: [{}]", luck.one(&["PUT", "\"*\""])));
+    let headers = luck.perhaps(50, |luck| format!(", allowHeaders: [{}]", luck.one(&["x-a, x-b", "\"*\""])));
+    let exposed = luck.perhaps(40, |_| ", exposeHeaders: [x-echo]".to_owned());
+    format!("{{type: CORS, cors: {{allowOrigins: [{origins}]{credentials}{methods}{headers}{exposed}}}}}")
+}
+
+/// What points at a port of a Service, or at nothing.
+fn reference(luck: &mut Luck) -> String {
     let service = luck.number(0, SERVICES - 1);
     let name = if luck.chance(6) { "gone".to_owned() } else { format!("s{service}") };
     let port = if luck.chance(4) { 9 } else { luck.one(ports(service)) };
@@ -306,12 +338,35 @@ fn backend(luck: &mut Luck, prefix: bool) -> String {
         Some(_) => "",
         None => luck.one(&["", "group: outrigger.dev, kind: MeshService, "]),
     };
+    format!("{group}name: {name}, namespace: {}, port: {port}", namespace(service))
+}
+
+/// What the filters of a backend may do: some stand on its rule already.
+#[derive(Clone, Copy, Default)]
+struct May {
+    rewrite: bool,
+    redirect: bool,
+    cors: bool,
+}
+
+/// A backendRef; some point at nothing.
+fn backend(luck: &mut Luck, may: May) -> String {
+    let reference = reference(luck);
     let weight = luck.perhaps(70, |luck| format!(", weight: {}", luck.number(0, 4)));
     let mut filters = if luck.chance(30) { header_filters(luck) } else { Vec::new() };
-    if prefix && luck.chance(15) {
-        filters.push(rewrite(luck, true));
+    if may.redirect && luck.chance(10) {
+        // Of which prefix it is, the rule's match need not say.
+        filters.push(redirect(luck, false));
+    } else {
+        if may.rewrite && luck.chance(15) {
+            filters.push(rewrite(luck, true));
+        }
+        filters.extend((0..luck.one(&[0, 0, 0, 0, 1])).map(|_| mirror(luck)));
+    }
+    if may.cors && luck.chance(10) {
+        filters.push(cors(luck));
     }
     let filters =
         if filters.is_empty() { String::new() } else { format!(", filters: [{}]", filters.join(", ")) };
-    format!("{{{group}name: {name}, namespace: {}, port: {port}{weight}{filters}}}", namespace(service))
+    format!("{{{reference}{weight}{filters}}}")
 }

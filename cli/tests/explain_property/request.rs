@@ -25,6 +25,7 @@ pub(crate) enum Way {
 pub(crate) struct Asked {
     pub(crate) way: Way,
     pub http2: bool,
+    pub(crate) http10: bool,
     pub(crate) method: &'static str,
     pub(crate) authority: String,
     pub(crate) path: String,
@@ -45,6 +46,7 @@ impl Asked {
             Way::ProxyForm,
         ]);
         let http2 = way != Way::ProxyForm && luck.chance(if grpc { 90 } else { 40 });
+        let http10 = !http2 && !grpc && way != Way::ProxyForm && luck.chance(12);
         let mut headers = Vec::new();
         for name in HEADERS {
             let many = luck.one(&[0, 0, 1, 1, 2]);
@@ -73,12 +75,25 @@ impl Asked {
                 headers.push(("grpc-timeout", "40S".to_owned()));
             }
         }
+        let preflight = !grpc && luck.chance(12);
+        if preflight || luck.chance(20) {
+            let origin =
+                luck.one(&["http://a.example.com", "https://b.example.com", "https://elsewhere.org"]);
+            headers.push(("origin", origin.to_owned()));
+        }
+        if preflight {
+            headers.push(("access-control-request-method", luck.one(&["GET", "PUT", "DELETE"]).to_owned()));
+            if luck.chance(50) {
+                headers.push(("access-control-request-headers", luck.one(&["x-a", "x-a,x-c"]).to_owned()));
+            }
+        }
         let method = match grpc && luck.chance(95) {
+            _ if preflight => "OPTIONS",
             true => "POST",
             false => luck.one(&["GET", "GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"]),
         };
         let path = if grpc { call(luck) } else { path(luck) };
-        Self { way, http2, method, authority: authority(luck, service, at), path, headers }
+        Self { way, http2, http10, method, authority: authority(luck, service, at), path, headers }
     }
 
     /// The same, to be explained.
@@ -87,7 +102,7 @@ impl Asked {
         for (name, value) in &self.headers {
             question.header(name, value).expect("a header");
         }
-        question.version = Some(if self.http2 { http::Version::HTTP_2 } else { http::Version::HTTP_11 });
+        question.version = Some(self.version());
         question.form = if self.way == Way::ProxyForm { Form::Absolute } else { Form::Origin };
         question.door = match self.way {
             Way::ByAuthority | Way::ProxyForm => Door::Outbound,
@@ -102,7 +117,12 @@ impl Asked {
     pub(crate) fn arguments(&self, dice: u64, at: &Addresses) -> Vec<String> {
         let mut arguments = vec![format!("--dice={dice:#x}"), self.method.to_owned(), self.url()];
         arguments.extend(self.headers.iter().map(|(name, value)| format!("-H{name}: {value}")));
-        arguments.push(if self.http2 { "--http2" } else { "--http1" }.to_owned());
+        let version = match self.version() {
+            http::Version::HTTP_2 => "--http2",
+            http::Version::HTTP_10 => "--http1.0",
+            _ => "--http1",
+        };
+        arguments.push(version.to_owned());
         match self.way {
             Way::ByAuthority => {}
             Way::ProxyForm => arguments.push("--proxy-form".to_owned()),
@@ -110,6 +130,19 @@ impl Asked {
             Way::Inbound => arguments.push("--inbound".to_owned()),
         }
         arguments
+    }
+
+    pub(crate) fn version(&self) -> http::Version {
+        match (self.http2, self.http10) {
+            (true, _) => http::Version::HTTP_2,
+            (_, true) => http::Version::HTTP_10,
+            _ => http::Version::HTTP_11,
+        }
+    }
+
+    /// Whether it asks, for a browser, about another request.
+    pub(crate) fn is_preflight(&self) -> bool {
+        self.headers.iter().any(|(name, _)| *name == "access-control-request-method")
     }
 
     pub(crate) fn url(&self) -> String {

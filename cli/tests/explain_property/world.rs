@@ -9,7 +9,9 @@ use std::{
 use outrigger_config::{SourceFile, model::Resources};
 use outrigger_tests::{
     backend::{Answer, Backend, Seen},
-    client, ports,
+    client,
+    outside::{Authority, TlsFront},
+    ports,
     process::Process,
     wait::until,
 };
@@ -28,13 +30,36 @@ pub(crate) struct Addresses {
     pub(crate) admin: SocketAddr,
     /// The first half speaks HTTP/1.1, the other one HTTP/2.
     pub(crate) backends: Vec<SocketAddr>,
+    /// Fronts that take TLS off before a backend: of HTTP/1.1, and of HTTP/2.
+    fronts: [(SocketAddr, SocketAddr); 2],
+    /// What policy says of TLS to them.
+    pub(crate) tls: String,
 }
 
 impl Addresses {
     /// Addresses for one more proxy before these backends.
     pub(crate) fn new(backends: &Backends) -> Self {
         let [outbound, pinned, inbound, admin] = [(); 4].map(|()| ports::free());
-        Self { outbound, pinned, inbound, admin, backends: backends.addresses.clone() }
+        Self {
+            outbound,
+            pinned,
+            inbound,
+            admin,
+            backends: backends.addresses.clone(),
+            fronts: backends.fronts.each_ref().map(|(front, behind)| (front.address(), *behind)),
+            tls: backends.tls.clone(),
+        }
+    }
+
+    /// The front before a backend that speaks this.
+    pub(crate) fn front(&self, version: &str) -> SocketAddr {
+        self.fronts[usize::from(version == "http2")].0
+    }
+
+    /// Who gets what is sent to an endpoint.
+    pub(crate) fn behind(&self, endpoint: SocketAddr) -> SocketAddr {
+        let front = self.fronts.iter().find(|(front, _)| *front == endpoint);
+        front.map_or(endpoint, |(_, behind)| *behind)
     }
 
     /// What the endpoints of a Service speak.
@@ -66,6 +91,9 @@ type ByCase = HashMap<String, Vec<(SocketAddr, Seen)>>;
 pub(crate) struct Backends {
     addresses: Vec<SocketAddr>,
     seen: Arc<Mutex<ByCase>>,
+    fronts: [(TlsFront, SocketAddr); 2],
+    tls: String,
+    _folder: TempDir,
     _running: Vec<Backend>,
 }
 
@@ -92,7 +120,28 @@ impl Backends {
                 Answer::status(200).header("x-echo", "here")
             });
         }
-        Self { addresses: running.iter().map(Backend::address).collect(), seen, _running: running }
+        let addresses: Vec<SocketAddr> = running.iter().map(Backend::address).collect();
+        let (authority, folder) = (Authority::new("ca"), tempfile::tempdir().expect("a temporary folder"));
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, authority.pem()).expect("a temporary file is writable");
+        let identity = authority.issue(&["inside.example.com"]);
+        let (first, last) = (addresses[0], addresses[addresses.len() - 1]);
+        let fronts = [
+            (TlsFront::start(first, &identity, &["http/1.1"]).await, first),
+            (TlsFront::start(last, &identity, &["h2"]).await, last),
+        ];
+        let tls =
+            format!("{{mode: Simple, serverName: inside.example.com, trustBundle: \"{}\"}}", ca.display());
+        Self { addresses, seen, fronts, tls, _folder: folder, _running: running }
+    }
+
+    /// Waits until so many requests of a case have come, copies included.
+    pub(crate) async fn wait_for(&self, case: &str, many: usize) {
+        until(&format!("{many} requests of {case}"), || async {
+            let seen = self.seen.lock().expect("no test panics while it holds this");
+            (seen.get(case).map_or(0, Vec::len) >= many).then_some(())
+        })
+        .await;
     }
 
     /// The requests of a case, and who got them.

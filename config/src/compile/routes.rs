@@ -204,6 +204,7 @@ fn resolve(scope: &Scope<'_>, route: &Object<Route>, written: &BackendRef, prefi
         target: target(scope, route, written),
         request_headers: modifiers(&written.filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(&written.filters, |filter| filter.response_header_modifier.as_ref()),
+        redirect: targets::redirect(&written.filters, prefix),
         rewrite: targets::rewrite(&written.filters, prefix),
         cors: cors::of(scope, &written.filters),
         mirrors: mirrors::all(scope, route, &written.filters),

@@ -5,7 +5,7 @@ use crate::{
     schema::{Filter, PathModifier, PathModifierType},
 };
 
-/// The redirect among a rule's filters; `prefix` is that of its match.
+/// The redirect among the filters of a rule or of one of its backends; `prefix` is that of its match.
 pub(super) fn redirect(filters: &[Filter], prefix: &str) -> Option<Redirect> {
     let body = filters.iter().find_map(|filter| filter.request_redirect.as_ref())?;
     Some(Redirect {

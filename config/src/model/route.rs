@@ -173,6 +173,8 @@ pub struct Backend {
     pub request_headers: Vec<HeaderModifier>,
     /// Applied to the answer, before the rule's own.
     pub response_headers: Vec<HeaderModifier>,
+    /// The answer to every request of this share: then the backend gets none.
+    pub redirect: Option<Redirect>,
     /// Changes host and path; never beside one of the rule.
     pub rewrite: Option<Rewrite>,
     /// Which pages of other origins may use its answers; never beside one of the rule.

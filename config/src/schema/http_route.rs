@@ -165,7 +165,8 @@ object! {
         request_header_modifier("requestHeaderModifier"): Option<HeaderModifier>,
         /// Changes headers of the answer.
         response_header_modifier("responseHeaderModifier"): Option<HeaderModifier>,
-        /// Answers with a redirect; only on a rule, and without backends.
+        /// Answers with a redirect. On a rule: all of its requests, and it has no backends. On a backendRef: the share that
+        /// draws it, of which the backend gets nothing; the location comes of the request as its caller sent it.
         request_redirect("requestRedirect"): Option<RequestRedirect>,
         /// Changes host and path of the request on its way to the backend.
         url_rewrite("urlRewrite"): Option<UrlRewrite>,
@@ -232,7 +233,7 @@ object! {
         port("port"): Option<Spanned<Port>>,
         /// Its share relative to the others; 0 gets nothing. A retry keeps the backend that the request drew.
         weight("weight"): Option<Spanned<Bounded<0, 1_000_000>>> = 1,
-        /// Changes for this share alone, after those of the rule; no redirect (OR151).
+        /// Changes for this share alone, after those of the rule; or a redirect, which answers it.
         filters("filters"): List<Filter, 16>,
     }
 }

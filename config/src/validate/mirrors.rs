@@ -14,18 +14,19 @@ pub(super) fn check(rule: &Rule, route: &Object<Route>, checks: &mut Checks<'_>)
         one(body, checks);
         rules::resolve(&body.backend_ref, route, "nothing is copied", checks);
     }
-    let first = |kind: FilterType| rule.filters.iter().find(|filter| filter.kind.value == kind);
+    redirected("rule", &rule.filters, checks);
+    rule.backend_refs.iter().for_each(|backend| redirected("backend", &backend.filters, checks));
+}
+
+fn redirected(whose: &str, filters: &[Filter], checks: &mut Checks<'_>) {
+    let first = |kind: FilterType| filters.iter().find(|filter| filter.kind.value == kind);
     if let (Some(redirect), Some(mirror)) =
         (first(FilterType::RequestRedirect), first(FilterType::RequestMirror))
     {
-        redirected(redirect, mirror, checks);
+        let message = format!("a {whose} that redirects sends nothing on, so there is nothing to copy");
+        let fault = Fault::error(Code::Conflict, mirror.kind.span, message);
+        checks.push(fault.related(redirect.kind.span, "the redirect").help("remove one of them"));
     }
-}
-
-fn redirected(redirect: &Filter, mirror: &Filter, checks: &mut Checks<'_>) {
-    let message = "a rule that redirects sends nothing on, so there is nothing to copy";
-    let fault = Fault::error(Code::Conflict, mirror.kind.span, message);
-    checks.push(fault.related(redirect.kind.span, "the redirect").help("remove one of them"));
 }
 
 fn one(body: &RequestMirror, checks: &mut Checks<'_>) {

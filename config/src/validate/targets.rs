@@ -13,39 +13,37 @@ pub(super) fn check(rule: &Rule, checks: &mut Checks<'_>) {
     for filter in rule.filters.iter() {
         one(filter, &rule.matches, checks);
     }
-    let first = |kind: FilterType| rule.filters.iter().find(|filter| filter.kind.value == kind);
-    let redirect = first(FilterType::RequestRedirect);
-    let rewrite = first(FilterType::URLRewrite);
-    if let (Some(redirect), Some(rewrite)) = (redirect, rewrite) {
-        let message = "a rule that redirects sends nothing on, so there is nothing to rewrite";
-        let fault = Fault::error(Code::Conflict, rewrite.kind.span, message);
-        checks.push(fault.related(redirect.kind.span, "the redirect").help("remove one of them"));
-    }
+    let (redirect, rewrite) = pair("rule", &rule.filters, checks);
     if let (Some(redirect), Some(backend)) = (redirect, rule.backend_refs.first()) {
         let message = "a rule that redirects has no backends";
         let fault = Fault::error(Code::Conflict, backend.span, message);
         checks.push(fault.related(redirect.kind.span, "the redirect").help("remove `backendRefs`"));
     }
-    for filter in rule.backend_refs.iter().flat_map(|backend| backend.filters.iter()) {
-        of_backend(filter, rewrite, checks);
-        one(filter, &rule.matches, checks);
+    for backend in rule.backend_refs.iter() {
+        let (_, of_backend) = pair("backend", &backend.filters, checks);
+        if let (Some(of_backend), Some(of_rule)) = (of_backend, rewrite) {
+            let message = "the rule rewrites the request already";
+            let fault = Fault::error(Code::Conflict, of_backend.kind.span, message);
+            checks.push(fault.related(of_rule.kind.span, "the rule's rewrite").help("remove one of them"));
+        }
+        backend.filters.iter().for_each(|filter| one(filter, &rule.matches, checks));
     }
 }
 
-fn of_backend(filter: &Filter, of_rule: Option<&Filter>, checks: &mut Checks<'_>) {
-    match (filter.kind.value, of_rule) {
-        (FilterType::RequestRedirect, _) => {
-            let message = "a redirect cannot stand on a backend: no backend is asked";
-            let fault = Fault::error(Code::Misplaced, filter.kind.span, message);
-            checks.push(fault.help("write it into the `filters` of the rule"));
-        }
-        (FilterType::URLRewrite, Some(of_rule)) => {
-            let message = "the rule rewrites the request already";
-            let fault = Fault::error(Code::Conflict, filter.kind.span, message);
-            checks.push(fault.related(of_rule.kind.span, "the rule's rewrite").help("remove one of them"));
-        }
-        _ => {}
+/// The redirect and the rewrite of one list, which may have one of them.
+fn pair<'f>(
+    whose: &str,
+    filters: &'f [Filter],
+    checks: &mut Checks<'_>,
+) -> (Option<&'f Filter>, Option<&'f Filter>) {
+    let first = |kind: FilterType| filters.iter().find(|filter| filter.kind.value == kind);
+    let (redirect, rewrite) = (first(FilterType::RequestRedirect), first(FilterType::URLRewrite));
+    if let (Some(redirect), Some(rewrite)) = (redirect, rewrite) {
+        let message = format!("a {whose} that redirects sends nothing on, so there is nothing to rewrite");
+        let fault = Fault::error(Code::Conflict, rewrite.kind.span, message);
+        checks.push(fault.related(redirect.kind.span, "the redirect").help("remove one of them"));
     }
+    (redirect, rewrite)
 }
 
 fn one(filter: &Filter, matches: &[Match], checks: &mut Checks<'_>) {

@@ -140,7 +140,7 @@ impl Asked<'_> {
                 format!("{} of {} to {}", forward.rule.route, forward.rule.service, forward.backend().label)
             }
             Decision::Direct(direct) => format!("{:?} as {}", direct.to, direct.backend().label),
-            Decision::Redirect(rule) => format!("redirect of {}", rule.route),
+            Decision::Redirect(redirected) => format!("redirect of {}", redirected.rule.route),
             Decision::Preflight(preflight) => format!("preflight of {}", preflight.rule.route),
             Decision::Refuse(refusal) => format!("{:?} for {}", refusal.failure, refusal.rule.service),
         }

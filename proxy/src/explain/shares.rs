@@ -4,7 +4,7 @@ use http::uri::Scheme;
 use outrigger_config::model::{self, AppProtocol, Endpoints, RouteRule, ServicePort};
 
 use super::{
-    Admitted, Explainer,
+    Admitted, Explainer, answered,
     hears::Hears,
     refusal,
     report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     decide::{self, Address, Decision, Direct, Forward},
     error::Failure,
+    exchange,
     listen::answer::Caller,
     policy::deadline,
     request::switch::Switch,
@@ -31,6 +32,7 @@ impl Explainer {
             Decision::Forward(forward) => &forward.rule,
             Decision::Direct(direct) => return vec![self.direct(direct, admitted)],
             Decision::Refuse(refused) if refused.failure == Failure::NoBackend => &refused.rule,
+            Decision::Redirect(redirected) if redirected.is_of_backend() => &redirected.rule,
             Decision::Refuse(_) | Decision::Redirect(_) | Decision::Preflight(_) => return Vec::new(),
         };
         let indices = 0..rule.backends.len();
@@ -69,8 +71,17 @@ impl Explainer {
             share.response_headers = sent::header_changes(&written.response_headers);
         }
         let mut heard = Hears::default();
-        let forward = match decide::share(rule, index, admitted.dice.unwrap_or_default(), &mut heard) {
+        let decision = decide::share(rule, index, admitted.dice.unwrap_or_default(), &mut heard);
+        let forward = match &decision {
             Decision::Forward(forward) => forward,
+            Decision::Redirect(redirected) => {
+                let made = exchange::redirection(redirected, &admitted.head.uri, admitted.checked);
+                share.outcome = answered(&decision, made, admitted.head, caller);
+                if let Ok(backend) = &weighted.target {
+                    share.backend = name(backend);
+                }
+                return share;
+            }
             Decision::Refuse(refused) => {
                 let mut refused = refusal(refused.failure, caller);
                 if let Err(reason) = &weighted.target {
@@ -79,8 +90,8 @@ impl Explainer {
                 share.outcome = Outcome::Refuse(refused);
                 return share;
             }
-            // A share is a backend: there is no third case.
-            Decision::Direct(_) | Decision::Redirect(_) | Decision::Preflight(_) => return share,
+            // A share is a backend: there is no other case.
+            Decision::Direct(_) | Decision::Preflight(_) => return share,
         };
         let backend = forward.backend();
         share.backend = name(backend);
@@ -94,7 +105,7 @@ impl Explainer {
         share.mirrors =
             drawn.map(|((by, mirror), taken)| mirrored(by, mirror, admitted.dice.map(|_| taken))).collect();
         let scheme = if share.tls.is_some() { &Scheme::HTTPS } else { &Scheme::HTTP };
-        share.outcome = match self.sent(rule, Some(&forward), admitted, (protocol, scheme)) {
+        share.outcome = match self.sent(rule, Some(forward), admitted, (protocol, scheme)) {
             Ok(sent) => {
                 share.sent = sent;
                 self.reached(&share, caller)

@@ -99,6 +99,7 @@ fn share(share: &Share) -> String {
     match &share.outcome {
         Outcome::Refuse(refusal) => format!("{} {} ({percent})", refusal.status, refusal.reason),
         Outcome::Cut(cut) => format!("{} ({percent})", cut.reason),
+        Outcome::Redirect { status, location, .. } => format!("{status} to {location} ({percent})"),
         _ => format!("{} ({percent})", share.backend),
     }
 }

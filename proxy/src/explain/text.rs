@@ -193,6 +193,9 @@ impl Page {
                 format!("{name}{}", self.paint("31", &ended(cut)))
             }
             Outcome::Direct { to } => to.clone(),
+            Outcome::Redirect { status, location, .. } => {
+                format!("{}: {status} to {location}", share.backend)
+            }
             _ => share.backend.clone(),
         };
         match (several, share.chosen) {

@@ -208,7 +208,7 @@ impl Builder<'_> {
 
     fn rule(&self, port: &ServicePort, from: &RouteRule, default: &Rule) -> Result<Arc<Rule>, BuildError> {
         let backends: Box<[_]> =
-            from.backends.iter().map(|backend| self.weighted(backend)).collect::<Result<_, _>>()?;
+            from.backends.iter().map(|backend| self.weighted(port, backend)).collect::<Result<_, _>>()?;
         let budget = match &from.settings.retry.budget {
             same if same == default.budget.config() => default.budget.clone(),
             own => self.carry.rule_budget(port, &from.id, own),
@@ -223,10 +223,7 @@ impl Builder<'_> {
             settings: from.settings.clone(),
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
-            redirect: from
-                .redirect
-                .clone()
-                .map(|redirect| Box::new(Redirection { redirect, service_port: port.port })),
+            redirect: redirection(from.redirect.as_ref(), port),
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
             fault: Fault::compile(&from.settings.fault)?,
@@ -237,12 +234,13 @@ impl Builder<'_> {
         }))
     }
 
-    fn weighted(&self, from: &model::Backend) -> Result<WeightedBackend, BuildError> {
+    fn weighted(&self, port: &ServicePort, from: &model::Backend) -> Result<WeightedBackend, BuildError> {
         Ok(WeightedBackend {
             weight: from.weight,
             target: self.target(&from.target),
             request_headers: modifiers(&from.request_headers)?,
             response_headers: modifiers(&from.response_headers)?,
+            redirect: redirection(from.redirect.as_ref(), port),
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
             mirrors: self.mirrors(&from.mirrors),
@@ -346,6 +344,11 @@ fn keys(side: Side, binds: impl Iterator<Item = SocketAddr>) -> impl Iterator<It
     })
 }
 
+fn redirection(from: Option<&model::Redirect>, port: &ServicePort) -> Option<Box<Redirection>> {
+    let redirect = from?.clone();
+    Some(Box::new(Redirection { redirect, service_port: port.port }))
+}
+
 fn cors(from: Option<&model::Cors>) -> Result<Option<Box<Cors>>, BuildError> {
     from.map(Cors::compile).transpose().map(|compiled| compiled.map(Box::new))
 }
@@ -367,7 +370,7 @@ fn tells_paths(destinations: &[Arc<Destination>]) -> bool {
         rule.matches.iter().any(|one| !whole(&one.path))
             || rule.redirect.is_some()
             || changes(&rule.rewrite)
-            || rule.backends.iter().any(|backend| changes(&backend.rewrite))
+            || rule.backends.iter().any(|one| one.redirect.is_some() || changes(&one.rewrite))
     })
 }
 

@@ -299,6 +299,8 @@ pub struct WeightedBackend {
     pub request_headers: Box<[Modifier]>,
     /// Changes to the answer, before the rule's.
     pub response_headers: Box<[Modifier]>,
+    /// The answer to all requests of this share: then none is forwarded.
+    pub redirect: Option<Box<Redirection>>,
     /// Changes to a request's target.
     pub rewrite: Option<Box<model::Rewrite>>,
     /// Which pages of other origins may use its answers; never beside one of the rule.
@@ -333,6 +335,7 @@ impl WeightedBackend {
             target: Ok(backend.clone()),
             request_headers: Box::default(),
             response_headers: Box::default(),
+            redirect: None,
             rewrite: None,
             cors: None,
             mirrors: Box::default(),
