@@ -22,7 +22,7 @@ use clap::Parser;
 
 use measure::Results;
 use options::Options;
-use peers::{Peer, Protocol, backend::Backend};
+use peers::{Kind, Peer, Protocol, backend::Backend};
 
 /// Core of the proxy under test. Client and backend share the other one.
 const PROXY_CORE: &str = "1";
@@ -49,9 +49,12 @@ async fn compare(options: &Options) -> anyhow::Result<ExitCode> {
     let backend = Backend::start(&ports, dir.path()).await?;
 
     let results = measure::rounds(options, &peers).await?;
-    if let Some(own) = peers.iter().find(|peer| peer.is_own()) {
-        let proven = proof::of(own, results.sent_per_door(), &backend).await?;
-        eprintln!("proof: {proven}");
+    let own: Vec<&Peer> = peers.iter().filter(|peer| peer.is_outrigger()).collect();
+    for peer in &own {
+        proof::of_counts(peer, results.sent_per_door()).await?;
+    }
+    if let Some(peer) = own.first() {
+        eprintln!("proof: {}", proof::of_limits(peer, &backend).await?);
     }
 
     let table = table::render(&results, &peers);
@@ -76,6 +79,17 @@ fn verdict(options: &Options, results: &Results, peers: &[Peer]) -> ExitCode {
             eprintln!(
                 "target {word}: {protocol} CPU per request {ratio:.2} of Envoy's, at most {:.2}",
                 options.max_ratio
+            );
+        }
+    }
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        if let Some(ratio) = results.cpu_ratio(Kind::Stages, Kind::TwoHops, protocol) {
+            let fine = ratio <= options.max_stages;
+            missed |= !fine;
+            let word = if fine { "met" } else { "MISSED" };
+            eprintln!(
+                "target {word}: {protocol} CPU per request with every stage {ratio:.2} of without, at most {:.2}",
+                options.max_stages
             );
         }
     }

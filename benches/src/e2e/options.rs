@@ -40,6 +40,9 @@ pub(super) struct Options {
     /// Target: CPU per request as a share of Envoy's, for HTTP/1 and HTTP/2 each.
     #[arg(long, default_value_t = 0.45)]
     pub(super) max_ratio: f64,
+    /// Target: CPU per request over two hops with every stage configured, as a share of the same without.
+    #[arg(long, default_value_t = 1.25)]
+    pub(super) max_stages: f64,
     /// Target: idle PSS in MiB.
     #[arg(long, default_value_t = 15.0)]
     pub(super) max_idle_mib: f64,

@@ -62,10 +62,15 @@ pub(super) enum Kind {
     Haproxy,
     Envoy,
     Outrigger,
+    /// Both sidecars of a call in one process: the caller's outbound and the service's inbound.
+    TwoHops,
+    /// The same, with every policy stage configured.
+    Stages,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 5] = [Kind::Outrigger, Kind::Bare, Kind::Nginx, Kind::Haproxy, Kind::Envoy];
+    pub(super) const ALL: [Kind; 7] =
+        [Kind::Outrigger, Kind::Bare, Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::TwoHops, Kind::Stages];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -74,6 +79,8 @@ impl Kind {
             Kind::Haproxy => "HAProxy",
             Kind::Envoy => "Envoy",
             Kind::Outrigger => "Outrigger",
+            Kind::TwoHops => "Outrigger, two hops",
+            Kind::Stages => "Outrigger, two hops, every stage",
         }
     }
 }
@@ -107,8 +114,14 @@ impl Peer {
         &self.processes[door.process]
     }
 
+    /// Whether it is the one that is compared with the others.
     pub(super) fn is_own(&self) -> bool {
         self.kind == Kind::Outrigger
+    }
+
+    /// Whether it is Outrigger in any shape, and so must prove its work.
+    pub(super) fn is_outrigger(&self) -> bool {
+        matches!(self.kind, Kind::Outrigger | Kind::TwoHops | Kind::Stages)
     }
 
     /// Port of its admin interface.
@@ -146,7 +159,9 @@ pub(super) async fn start(kind: Kind, options: &Options, ports: &Ports, dir: &Pa
         Kind::Nginx => nginx::recipe(own, ports, &dir)?,
         Kind::Haproxy => haproxy::recipe(own, ports, &dir)?,
         Kind::Envoy => envoy::recipe(&options.envoy, own, ports, &dir)?,
-        Kind::Outrigger => outrigger::recipe(&options.proxy, own, ports, &dir)?,
+        Kind::Outrigger | Kind::TwoHops | Kind::Stages => {
+            outrigger::recipe(kind, &options.proxy, own, ports, &dir)?
+        }
     };
     let mut peer = Peer {
         kind,

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 pub(super) struct Ports {
     pub(super) backend_http1: u16,
     pub(super) backend_http2: u16,
-    pub(super) peer: [PeerPorts; 5],
+    pub(super) peer: [PeerPorts; 7],
 }
 
 /// The doors of one peer.
@@ -15,6 +15,8 @@ pub(super) struct PeerPorts {
     pub(super) http1: u16,
     pub(super) http2: u16,
     pub(super) admin: u16,
+    /// Behind the doors, where a peer is two hops: one for each protocol.
+    pub(super) inner: [u16; 2],
 }
 
 impl Ports {
@@ -27,9 +29,9 @@ impl Ports {
             held.push(listener);
             Ok(port)
         };
-        let mut peer = [PeerPorts::default(); 5];
+        let mut peer = [PeerPorts::default(); 7];
         for ports in &mut peer {
-            *ports = PeerPorts { http1: next()?, http2: next()?, admin: next()? };
+            *ports = PeerPorts { http1: next()?, http2: next()?, admin: next()?, inner: [next()?, next()?] };
         }
         Ok(Ports { backend_http1: next()?, backend_http2: next()?, peer })
     }

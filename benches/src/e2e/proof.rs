@@ -17,17 +17,20 @@ use super::peers::{PATH, Peer, RETRIES};
 /// Longer than the policy's whole time-out, 10 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
-/// Checks `peer`, of which each door was sent `sent` requests, and takes the backend away at the end. Returns what was
-/// found, in words.
-pub(super) async fn of(peer: &Peer, sent: u64, backend: &Backend) -> anyhow::Result<String> {
+/// Checks that `peer`, of which each door was sent `sent` requests, has counted all of them by the policy's rules.
+pub(super) async fn of_counts(peer: &Peer, sent: u64) -> anyhow::Result<()> {
     let metrics = get(peer.admin(), "/metrics").await?.body;
     let dump = get(peer.admin(), "/config_dump").await?.body;
     let dump: Value = serde_json::from_str(&dump).context("/config_dump is not JSON")?;
     for service in ["http1", "http2"] {
-        counted(&metrics, service, sent)?;
+        counted(&metrics, service, sent).with_context(|| peer.title.clone())?;
         in_force(&dump, service)?;
     }
+    Ok(())
+}
 
+/// Takes the backend away, and sees the limits and retries of `peer` act. Returns what was found, in words.
+pub(super) async fn of_limits(peer: &Peer, backend: &Backend) -> anyhow::Result<String> {
     backend.freeze()?;
     let started = Instant::now();
     let frozen = get(peer.doors[0].port, PATH).await?.status;
@@ -40,8 +43,7 @@ pub(super) async fn of(peer: &Peer, sent: u64, backend: &Backend) -> anyhow::Res
     let retries = sum(&metrics, "outrigger_retries_total", |_| true);
     ensure!(retries > 0.0, "outrigger_retries_total stayed 0 with the backend away");
     Ok(format!(
-        "{sent} requests per protocol counted on their route; frozen backend: 504 after {:.1} s; dead backend: 503; \
-         {retries} retries",
+        "all requests counted on their routes; frozen backend: 504 after {:.1} s; dead backend: 503; {retries} retries",
         waited.as_secs_f64()
     ))
 }

@@ -18,6 +18,9 @@ pub(super) fn render(results: &Results, peers: &[Peer]) -> String {
         for peer in peers {
             let _ = writeln!(out, "{}", row(results, peer, protocol));
         }
+        if let Some(ratio) = results.cpu_ratio(Kind::Stages, Kind::TwoHops, protocol) {
+            let _ = writeln!(out, "\nEvery stage configured, of the same two hops without: {ratio:.2}.");
+        }
         out.push('\n');
     }
     out.trim_end().to_owned()
