@@ -4,7 +4,7 @@
 //! requests are decided in both, in turns, so that only the size of the policy differs; then requests to all 10,000
 //! routes in random order, which adds what memory costs once the policy is larger than the processor's caches.
 
-use std::{fmt::Write as _, hint::black_box, net::IpAddr, time::Duration, time::Instant};
+use std::{fmt::Write as _, hint::black_box, net::IpAddr, time::Duration, time::Instant, time::SystemTime};
 
 use anyhow::{Context, bail};
 use http::{HeaderMap, Method};
@@ -163,6 +163,7 @@ fn facts() -> Facts {
         form: Form::Origin,
         peer: IpAddr::from([127, 0, 0, 1]),
         now: Instant::now(),
+        clock: SystemTime::now(),
         dice: 7,
     }
 }

@@ -11,6 +11,7 @@ mod matches;
 mod mesh;
 mod mirrors;
 mod routes;
+pub(crate) mod session;
 mod settings;
 mod targets;
 mod tls;

@@ -10,6 +10,7 @@ mod destination;
 mod mesh;
 mod precedence;
 mod route;
+mod session;
 mod settings;
 mod tls;
 mod workload;
@@ -25,6 +26,7 @@ pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,
     QueryMatch, Redirect, Rewrite, RouteKind, RouteMatch, RouteRule, RuleId, Share, StringMatch,
 };
+pub use session::{SessionCarrier, SessionPersistence};
 pub use settings::{
     AbortWith, Backoff, Balance, Check, FailurePercent, Fault, FaultAbort, FaultDelay, HealthCheck,
     LoadBalancer, OutlierDetection, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,

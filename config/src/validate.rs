@@ -27,6 +27,7 @@ mod repeats;
 mod routes;
 mod rules;
 mod services;
+mod session;
 mod shadow;
 mod sidecars;
 mod targets;

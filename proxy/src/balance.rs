@@ -35,6 +35,8 @@ use crate::decide::Dice;
 pub struct Ask<'a> {
     /// Addresses that this request has tried already.
     pub tried: &'a [SocketAddr],
+    /// The endpoint of the request's session, which goes before any policy.
+    pub stay: Option<SocketAddr>,
     /// For latencies that fade.
     pub now: Instant,
 }
@@ -47,6 +49,10 @@ pub fn pick(
     ask: Ask<'_>,
     dice: &mut Dice,
 ) -> Option<Arc<Endpoint>> {
+    let stays = |endpoint: &&Arc<Endpoint>| Some(endpoint.address) == ask.stay;
+    if let Some(own) = set.endpoints().iter().find(stays).filter(|own| !ask.tried.contains(&own.address)) {
+        return Some(own.clone());
+    }
     // Round robin passes over tried endpoints itself: its credits belong to the whole set.
     let untried = if policy == Balance::RoundRobin { None } else { set.without(ask.tried) };
     let set = untried.as_ref().unwrap_or(set);

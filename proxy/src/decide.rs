@@ -23,7 +23,7 @@ pub use redirected::Redirected;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Instant, SystemTime},
 };
 
 use http::{HeaderMap, Method};
@@ -31,7 +31,10 @@ use outrigger_config::model::{self, TrafficSettings};
 
 use crate::{
     error::Failure,
-    policy::cors::Cors,
+    policy::{
+        cors::Cors,
+        session::{Session, Visit},
+    },
     route::Modifier,
     runtime::snapshot::{Backend, ListenerKey, Port, Rule, Snapshot, WeightedBackend},
 };
@@ -66,6 +69,8 @@ pub struct Facts {
     pub peer: IpAddr,
     /// When the head was complete.
     pub now: Instant,
+    /// The same by the wall clock: sessions are held to their limits by every proxy that they come to.
+    pub clock: SystemTime,
     /// Drives every random choice of this request, by splitting: see [`Dice`].
     pub dice: u64,
 }
@@ -103,6 +108,7 @@ pub struct Forward {
     pub rule: Arc<Rule>,
     backend: usize,
     mirrored: Mirrored,
+    visit: Option<Box<Visit>>,
 }
 
 /// What one list of filters does to a request.
@@ -182,6 +188,11 @@ impl Forward {
         self.weighted().response_headers.iter().chain(&self.rule.response_headers)
     }
 
+    /// The rule's sessions, what the request brings of one, and the index of its backend; `None`: the rule has no sessions.
+    pub(crate) fn session(&self) -> Option<(&Session, &Visit, usize)> {
+        Some((self.rule.session.as_deref()?, self.visit.as_deref()?, self.backend))
+    }
+
     fn weighted(&self) -> &WeightedBackend {
         &self.rule.backends[self.backend]
     }
@@ -227,9 +238,11 @@ pub fn decide<R: Recorder>(
     recorder: &mut R,
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
-        Meaning::App(rule) => forward(rule, facts, recorder),
+        Meaning::App(rule) => forward(rule, None, facts, recorder),
         // Nobody reads what a tunnel carries, so no route can match it: it goes to the port's own endpoints.
-        Meaning::Port(port) if facts.form == Form::Connect => forward(&port.default_rule, facts, recorder),
+        Meaning::Port(port) if facts.form == Form::Connect => {
+            forward(&port.default_rule, None, facts, recorder)
+        }
         // Requests leave in the clear.
         Meaning::Port(port) | Meaning::Endpoint(port, _) if port.is_tls() && facts.form != Form::Connect => {
             refuse(Failure::UpstreamProtocol, &port.default_rule)
@@ -237,7 +250,7 @@ pub fn decide<R: Recorder>(
         Meaning::Port(port) => match preflight::answer(port, head, facts, recorder) {
             Some(answer) => answer,
             None => match route(port, head, recorder) {
-                Some(rule) => forward(rule, facts, recorder),
+                Some(rule) => forward(rule, Some(head), facts, recorder),
                 None => refuse(Failure::NoRoute, &port.default_rule),
             },
         },
@@ -264,21 +277,29 @@ fn route<'a, R: Recorder>(port: &'a Port, head: &Head<'_>, recorder: &mut R) -> 
     }
 }
 
-/// Chooses one of the rule's backends by weight, unless it redirects.
-fn forward<R: Recorder>(rule: &Arc<Rule>, facts: &Facts, recorder: &mut R) -> Decision {
+/// Chooses one of the rule's backends, by the request's session or by weight, unless it redirects.
+fn forward<R: Recorder>(
+    rule: &Arc<Rule>,
+    head: Option<&Head<'_>>,
+    facts: &Facts,
+    recorder: &mut R,
+) -> Decision {
     if rule.redirect.is_some() {
         recorder.rule(rule, None);
         return Decision::Redirect(Redirected { rule: rule.clone(), backend: None });
     }
-    let chosen = choose(rule, facts);
+    let session = rule.session.as_deref().zip(head);
+    let visit = session.map(|(session, head)| Box::new(session.visit(head, &rule.backends, facts.clock)));
+    let chosen = visit.as_ref().and_then(|visit| visit.backend).or_else(|| choose(rule, facts));
     recorder.rule(rule, chosen);
-    match chosen {
-        Some(index) => share(rule, index, facts.dice, recorder),
-        None => refuse(Failure::NoBackend, rule),
+    let Some(index) = chosen else { return refuse(Failure::NoBackend, rule) };
+    match share(rule, index, facts.dice, recorder) {
+        Decision::Forward(forward) => Decision::Forward(Forward { visit, ..forward }),
+        other => other,
     }
 }
 
-/// What happens to the share of the rule's backend `index`, which must exist.
+/// What happens to the share of the rule's backend `index`, which must exist, without a session.
 pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, recorder: &mut R) -> Decision {
     match rule.backends[index].target {
         Ok(_) if rule.backends[index].redirect.is_some() => {
@@ -286,7 +307,7 @@ pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, reco
         }
         Ok(_) => {
             let mirrored = Mirrored::draw(rule, &rule.backends[index], dice, recorder);
-            Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored })
+            Decision::Forward(Forward { rule: rule.clone(), backend: index, mirrored, visit: None })
         }
         Err(_) => refuse(Failure::NoBackend, rule),
     }

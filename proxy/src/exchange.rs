@@ -1,7 +1,7 @@
 //! One request from its complete head to its answer: what every stage knows of it, as an argument, never as an
 //! extension.
 
-use std::rc::Rc;
+use std::{rc::Rc, time::SystemTime};
 
 use http::{
     HeaderMap, HeaderValue, Method, Response, Uri, Version,
@@ -86,6 +86,7 @@ impl Exchange {
             form: self.form,
             peer: self.connection.peer.ip(),
             now: self.started.into_std(),
+            clock: SystemTime::now(),
             dice: self.worker().dice(),
         }
     }

@@ -15,6 +15,7 @@ mod question;
 mod report;
 mod resolution;
 mod sent;
+mod session;
 mod settings;
 mod shares;
 mod summary;
@@ -24,7 +25,10 @@ pub use connection::ConnectionQuestion;
 pub use question::{Door, Question, QuestionError};
 pub use report::*;
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Instant, SystemTime},
+};
 
 use http::{
     HeaderMap, Response, Version,
@@ -170,6 +174,7 @@ impl Explainer {
             service: None,
             candidates: Vec::new(),
             rule: None,
+            session: None,
             shares: Vec::new(),
             fault: None,
             timeouts: None,
@@ -202,6 +207,7 @@ impl Explainer {
             form,
             peer: question.peer,
             now: Instant::now(),
+            clock: SystemTime::now(),
             dice: question.dice.unwrap_or_default(),
         };
         let asked = decision_head(head, checked);
@@ -282,7 +288,10 @@ impl Explainer {
             return;
         }
         report.shares = self.shares(decision, admitted, source);
-        shares::mark(&mut report.shares, admitted.dice.map(|_| heard.chosen));
+        report.session = session::told(decision, source);
+        let stays = report.session.as_ref().is_some_and(|session| session.backend.is_some());
+        let known = stays || admitted.dice.is_some();
+        shares::mark(&mut report.shares, known.then_some(heard.chosen));
         let failure = match decision {
             Decision::Refuse(refused) => refused.failure,
             _ => Failure::NoBackend,

@@ -11,6 +11,7 @@ pub(crate) mod outlier_detection;
 mod pinned;
 pub(crate) mod replay;
 pub(crate) mod retry;
+pub(crate) mod session;
 pub(crate) mod target;
 
 pub(crate) use pinned::Pinned;
@@ -113,6 +114,7 @@ fn answer(
         Ok(told) => told,
         Err(failure) => return exchange.refuse(failure),
     };
+    session::on_answer(&mut head, pinned, picked.addr, exchange.worker().id);
     exchange.record.answered(head.status, &head.headers);
     let finish = Finish {
         record: exchange.record,

@@ -19,7 +19,7 @@ use crate::{
     error::Failure,
     exchange::Exchange,
     listen::near::{Near, StreamTask},
-    policy::{Pinned, headers, target::Picked},
+    policy::{Pinned, headers, session, target::Picked},
     request::{strict::Checked, switch::Switch, websocket},
     telemetry::{
         metrics::{RouteMetrics, TunnelKind},
@@ -78,6 +78,7 @@ pub(crate) fn answer(
     if let Err(failure) = form(&mut head, pinned, checked, opening.nonce.as_deref()) {
         return exchange.refuse(failure);
     }
+    session::on_answer(&mut head, pinned, opening.picked.addr, exchange.worker().id);
     exchange.record.answered(head.status, &head.headers);
     let timeouts = &pinned.rule.settings.timeouts;
     let (connection, worker) = (exchange.connection.clone(), exchange.worker().clone());

@@ -24,12 +24,13 @@ const RUN: [&str; 8] = [
 ];
 
 /// Examples that the tests of their own feature run.
-const RUN_ELSEWHERE: [(&str, &str); 10] = [
+const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("cors.yaml", "cors.rs"),
     ("fault-injection.yaml", "fault_injection.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("http-proxy.yaml", "interop.rs"),
     ("mirror.yaml", "mirror.rs"),
+    ("session-persistence.yaml", "session_persistence.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),
     ("tracing.yaml", "tracing.rs"),
     ("tcp.yaml", "tcp.rs"),

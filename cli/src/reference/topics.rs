@@ -23,6 +23,7 @@ const PAGES: &[Page] = pages![
     "connections",
     "precedence",
     "retries",
+    "sessions",
     "fault-injection",
     "errors",
     "metrics",

@@ -78,7 +78,7 @@ fn actual(report: &Report, field: &str) -> String {
 }
 
 fn live(report: &Report) -> impl Iterator<Item = &Share> {
-    report.shares.iter().filter(|share| share.percent > 0.0)
+    report.possible()
 }
 
 fn sent(report: &Report, read: impl Fn(&Sent) -> String) -> String {

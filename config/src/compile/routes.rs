@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{Scope, connections, cors, matches, mirrors, targets};
+use super::{Scope, connections, cors, matches, mirrors, session, targets};
 use crate::{
     model::{
         Backend, BackendTarget, ConnectionRule, HeaderModifier, ObjectName, PathMatch, RouteKind, RouteMatch,
@@ -156,6 +156,7 @@ fn rule(scope: &Scope<'_>, service: &ObjectName, (route, written): Place<'_>, ra
     RouteRule {
         id: rule_id(route, written),
         rank,
+        session: session::of(scope, body, &matches),
         matches,
         request_headers: modifiers(filters, |filter| filter.request_header_modifier.as_ref()),
         response_headers: modifiers(filters, |filter| filter.response_header_modifier.as_ref()),

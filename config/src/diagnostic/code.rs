@@ -50,7 +50,8 @@ impl Code {
             | Code::RetryBudget
             | Code::RetryRoom
             | Code::RetryChain
-            | Code::AnyOrigin => Severity::Warning,
+            | Code::AnyOrigin
+            | Code::SessionName => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -232,6 +233,11 @@ codes! {
     /// Any page that somebody visits may then call the service with their cookies and read the answers. List the origins
     /// that are meant to.
     AnyOrigin = "OR170",
+    /// Two rules of a route name their sessions alike.
+    ///
+    /// Sessions are never shared between rules, and a caller keeps one token of a name: each rule takes the other's for none,
+    /// and replaces it. Two cookies whose paths never meet may have one name.
+    SessionName = "OR171",
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Cors, ObjectName, Origin, ServicePort, TrafficSettings};
+use super::{Cors, ObjectName, Origin, ServicePort, SessionPersistence, TrafficSettings};
 
 /// Which kind of object a rule comes from. In the Gateway API's order (GEP-1294): where several kinds are attached to
 /// one port of a Service, the first of them holds and the others do not.
@@ -81,6 +81,8 @@ pub struct RouteRule {
     pub mirrors: Vec<Mirror>,
     /// The share of weight 0 is nothing; no backend, or all weights 0: 500.
     pub backends: Vec<Backend>,
+    /// Keeps callers with the endpoints that answered them first.
+    pub session: Option<SessionPersistence>,
     /// Settings for requests of this rule, merged over the Service's.
     pub settings: Arc<TrafficSettings>,
 }

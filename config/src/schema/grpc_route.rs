@@ -2,7 +2,7 @@
 //! stand in `unsupported`, not here.
 
 use super::{
-    Filter, FilterType, HeaderModifier, HeaderRule, Metadata, ParentRef, RequestMirror,
+    Filter, FilterType, HeaderModifier, HeaderRule, Metadata, ParentRef, RequestMirror, SessionPersistence,
     http_route::BackendRef,
 };
 use crate::convert::{Any, Bounded, Label, List, Port, Spanned, Subdomain, Text, choice, object};
@@ -53,6 +53,8 @@ object! {
         filters("filters"): List<GrpcFilter, 16>,
         /// Where calls go, by weight. None, or all weights 0: `UNAVAILABLE` (14) `no_backend`.
         backend_refs("backendRefs"): List<GrpcBackendRef, 16>,
+        /// Keeps a caller with the endpoint that answered it first. Callers of gRPC mostly have no cookies: `type: Header` is theirs.
+        session_persistence("sessionPersistence"): Option<SessionPersistence>,
     }
 }
 

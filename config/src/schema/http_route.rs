@@ -1,7 +1,7 @@
 //! gateway.networking.k8s.io/v1 `HTTPRoute`, with every upstream field. Filters and fields that are not enforced yet
 //! stand in `unsupported`, not here.
 
-use super::{Cors, Metadata, ParentRef, RequestMirror};
+use super::{Cors, Metadata, ParentRef, RequestMirror, SessionPersistence};
 use crate::{
     convert::{
         Any, Bounded, HeaderName, HeaderValue, Host, Label, List, Port, Spanned, Subdomain, Text, choice,
@@ -56,6 +56,8 @@ object! {
         timeouts("timeouts"): Option<RouteTimeouts>,
         /// When a failed attempt is repeated, over what any TrafficPolicy says.
         retry("retry"): Option<RouteRetry>,
+        /// Keeps a caller with the endpoint that answered it first.
+        session_persistence("sessionPersistence"): Option<SessionPersistence>,
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::{
     BackendRef, Filter, GRPCRoute, HTTPRoute, Metadata, ParentRef, RouteRetry, RouteTimeouts,
-    ServerNamePattern, TCPRoute, TLSRoute,
+    ServerNamePattern, SessionPersistence, TCPRoute, TLSRoute,
     grpc_route::{GrpcMatch, GrpcRule},
     http_route::{HttpMatch, HttpRule},
     tcp_route::{ConnectionBackendRef, ConnectionRuleBody},
@@ -45,6 +45,7 @@ pub(crate) struct Rule {
     pub(crate) backend_refs: List<BackendRef, 16>,
     pub(crate) timeouts: Option<RouteTimeouts>,
     pub(crate) retry: Option<RouteRetry>,
+    pub(crate) session_persistence: Option<SessionPersistence>,
 }
 
 /// Conditions that hold together.
@@ -132,14 +133,16 @@ impl From<TLSRoute> for Route {
 
 impl From<HttpRule> for Rule {
     fn from(rule: HttpRule) -> Self {
-        let HttpRule { span, name, matches, filters, backend_refs, timeouts, retry } = rule;
-        Self { span, name, matches: matches.map(Match::Http), filters, backend_refs, timeouts, retry }
+        let HttpRule { span, name, matches, filters, backend_refs, timeouts, retry, session_persistence } =
+            rule;
+        let matches = matches.map(Match::Http);
+        Self { span, name, matches, filters, backend_refs, timeouts, retry, session_persistence }
     }
 }
 
 impl From<GrpcRule> for Rule {
     fn from(rule: GrpcRule) -> Self {
-        let GrpcRule { span, name, matches, filters, backend_refs } = rule;
+        let GrpcRule { span, name, matches, filters, backend_refs, session_persistence } = rule;
         Self {
             span,
             name,
@@ -148,6 +151,7 @@ impl From<GrpcRule> for Rule {
             backend_refs: backend_refs.map(BackendRef::from),
             timeouts: None,
             retry: None,
+            session_persistence,
         }
     }
 }
@@ -163,6 +167,7 @@ impl From<ConnectionRuleBody> for Rule {
             backend_refs: backend_refs.map(BackendRef::from),
             timeouts: None,
             retry: None,
+            session_persistence: None,
         }
     }
 }

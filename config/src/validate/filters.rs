@@ -80,13 +80,18 @@ const FIXED: &[&str] = &[
     "upgrade",
 ];
 
+/// Whether a header, lower-cased, is the connection's or the proxy's own.
+pub(super) fn is_fixed(name: &str) -> bool {
+    FIXED.contains(&name) || name.starts_with("x-outrigger-")
+}
+
 fn modifier(body: &HeaderModifier, checks: &mut Checks<'_>) {
     let set: Vec<&Spanned<HeaderName>> = body.set.iter().map(|pair| &pair.name).collect();
     let add: Vec<&Spanned<HeaderName>> = body.add.iter().map(|pair| &pair.name).collect();
     let remove: Vec<&Spanned<HeaderName>> = body.remove.iter().collect();
     for name in set.iter().chain(&add).chain(&remove) {
         let text = &*name.value.0;
-        if FIXED.contains(&text) || text.starts_with("x-outrigger-") {
+        if is_fixed(text) {
             let message = format!("the header `{text}` cannot be changed");
             let help = "it belongs to the connection or to the proxy itself";
             checks.push(Fault::error(Code::Header, name.span, message).help(help));

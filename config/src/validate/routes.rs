@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Checks, rules};
+use super::{Checks, rules, session};
 use crate::{
     diagnostic::{Code, Fault},
     model::ObjectName,
@@ -17,6 +17,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     for route in &objects.routes {
         parents(route, checks);
         names(route, checks);
+        session::names(&route.body, checks);
         for hostname in route.body.spec.hostnames.iter().take(1) {
             let message = "`hostnames` are ignored: the Service's own hosts decide what reaches it";
             let fault = Fault::warning(Code::NoEffect, hostname.span, message);

@@ -1,6 +1,6 @@
 //! The rules of routes: matches that can be compared, backends that exist. Filters have files of their own.
 
-use super::{Checks, calls, cors, filters, mirrors, path, regex, repeats, targets, timeouts};
+use super::{Checks, calls, cors, filters, mirrors, path, regex, repeats, session, targets, timeouts};
 use crate::{
     convert::{Spanned, Text},
     diagnostic::{Code, Fault},
@@ -23,6 +23,7 @@ pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>)
     targets::check(rule, checks);
     mirrors::check(rule, route, checks);
     cors::check(rule, checks);
+    session::check(rule, checks);
     weights(route.body.kind, rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);

@@ -28,9 +28,15 @@ pub(super) fn policy(timeouts: &Setting<TimeoutsBody>, checks: &mut Checks<'_>) 
     }
 }
 
-type Limit<'a> = (&'a Spanned<GepDuration>, &'a str);
+/// A limit and the word for it.
+pub(super) type Limit<'a> = (&'a Spanned<GepDuration>, &'a str);
 
-fn nested((inner, inner_name): Limit<'_>, (outer, outer_name): Limit<'_>, checks: &mut Checks<'_>) {
+/// Reports an inner limit that is longer than the one around it.
+pub(super) fn nested(
+    (inner, inner_name): Limit<'_>,
+    (outer, outer_name): Limit<'_>,
+    checks: &mut Checks<'_>,
+) {
     if outer.value.0.is_zero() || inner.value.0 <= outer.value.0 {
         return;
     }

@@ -27,6 +27,8 @@ pub enum Purpose {
         /// The attempt, from 1.
         attempt: u32,
     },
+    /// What makes a session's token differ from the next.
+    Session,
 }
 
 /// A stream of random numbers.
@@ -40,6 +42,7 @@ impl Dice {
             Purpose::Weight => 1 << 32,
             Purpose::Endpoint { attempt } => 2 << 32 | u64::from(attempt),
             Purpose::Backoff { attempt } => 3 << 32 | u64::from(attempt),
+            Purpose::Session => 5 << 32,
             Purpose::Mirror { index } => 4 << 32 | u64::from(index),
             Purpose::FaultDelay => 5 << 32,
             Purpose::FaultAbort => 6 << 32,

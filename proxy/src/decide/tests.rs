@@ -94,6 +94,7 @@ fn ask(authority: &'static str, path: &'static str) -> Asked<'static> {
         form: Form::Origin,
         peer: IpAddr::from([127, 0, 0, 1]),
         now: Instant::now(),
+        clock: SystemTime::now(),
         dice: 1,
     };
     Asked { authority, path, by: key(Side::Outbound, "127.0.0.1:15001"), asks_about: None, facts }

@@ -5,10 +5,12 @@
 
 mod connection;
 mod fault;
+mod session;
 mod share;
 
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use fault::{Fault, FaultShare};
+pub use session::Session;
 pub use share::{Change, Endpoint, HeaderChange, Mirror, Sent, Share, Tls};
 
 use serde::Serialize;
@@ -40,6 +42,9 @@ pub struct Report {
     /// The rule that is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<Taken>,
+    /// Its session, where the rule has sessions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
     /// The backends of the rule, with their shares of its requests.
     pub shares: Vec<Share>,
     /// What is done to it on purpose.
@@ -56,6 +61,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The shares that the request may be of.
+    pub fn possible(&self) -> impl Iterator<Item = &Share> {
+        self.shares.iter().filter(|share| share.is_possible())
+    }
+
     /// Whether the proxy refuses the request, or some share of such requests.
     pub fn refuses(&self) -> bool {
         self.outcome.is_refusal() || at_risk(&self.shares)

@@ -10,7 +10,7 @@ pub(super) fn of(report: &Report) -> String {
         Outcome::Forward { backend } if backend == "app" => {
             format!("{asked} goes to the app{}", at_app(&report.shares))
         }
-        Outcome::Forward { backend } => format!("{asked} goes to {backend}{by}"),
+        Outcome::Forward { backend } => format!("{asked} goes to {backend}{by}{}", stays(report)),
         Outcome::Split => format!("{asked} goes to {}{by}", split(&report.shares)),
         Outcome::Direct { to } => match &report.service {
             Some(service) => format!("{asked} goes straight to {to}, an endpoint of {}", service.name),
@@ -71,6 +71,12 @@ fn by(report: &Report) -> String {
         }
         _ => String::new(),
     }
+}
+
+/// The session that stands above the weights.
+fn stays(report: &Report) -> String {
+    let endpoint = report.session.as_ref().and_then(|session| session.endpoint.as_ref());
+    endpoint.map(|endpoint| format!("; its session stays with {endpoint}")).unwrap_or_default()
 }
 
 fn by_rule(rule: &Taken) -> String {

@@ -24,6 +24,7 @@ impl Report {
         page.request(self);
         page.service(self.service.as_ref(), &self.resolution, self.request.side);
         page.rules(&self.candidates, "404");
+        page.session(self);
         page.shares(&self.shares);
         page.requests(&self.shares);
         page.answer(self);
@@ -153,6 +154,14 @@ impl Page {
         };
         let rule = format!("{sign} {}  {}{place}", candidate.rule, candidate.conditions.join(", "));
         vec![rule, format!("    {why}")]
+    }
+
+    fn session(&mut self, report: &Report) {
+        let Some(session) = &report.session else { return };
+        let mut lines = vec![format!("{}{}", session.name, self.place(session.origin.as_ref()))];
+        lines.push(format!("{}: {}", session.outcome, session.why));
+        lines.extend(session.given.iter().map(|(name, value)| format!("the answer has {name}: {value}")));
+        self.section("session", &lines);
     }
 
     fn shares(&mut self, shares: &[Share]) {

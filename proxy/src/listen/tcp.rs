@@ -24,7 +24,7 @@ use crate::{
     decide::{self, ConnectionFacts, Dice, Heard, Opening, PassTo, Passage, Purpose, Silent},
     egress,
     error::Failure,
-    policy::target::{Picked, Target},
+    policy::target::{Picked, Target, Wish},
     runtime::snapshot::ListenerKey,
     telemetry::{
         metrics::{AttemptOutcome, RetryReason},
@@ -229,7 +229,8 @@ async fn reach(
     loop {
         let made = tried.len() as u32;
         let purpose = Purpose::Endpoint { attempt: made };
-        let picked = target.pick(worker, &tried, &mut Dice::split(dice, purpose))?;
+        let wish = Wish { tried: &tried, stay: None };
+        let picked = target.pick(worker, wish, &mut Dice::split(dice, purpose))?;
         record.attempted(picked.addr);
         let started = Instant::now();
         let connected = connect::connect(worker, picked.addr, plan).await;

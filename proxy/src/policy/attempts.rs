@@ -19,7 +19,7 @@ use super::{
     outlier_detection::{self, is_late},
     replay::Replay,
     retry::{self, Judgement, Outcome},
-    target::{Picked, Target},
+    target::{Picked, Target, Wish},
 };
 use crate::{
     balance::Verdict,
@@ -145,7 +145,8 @@ impl Attempts<'_> {
         let target = &self.pinned.target;
         self.pinned.rule.budget.deposit(Instant::now().into_std());
         loop {
-            let picked = match target.pick(self.worker, trail.avoid(target), &mut self.dice(trail.made)) {
+            let wish = Wish { tried: trail.avoid(target), stay: self.pinned.stay };
+            let picked = match target.pick(self.worker, wish, &mut self.dice(trail.made)) {
                 Ok(picked) => picked,
                 Err(failure) => return Attempted { result: Err(failure), upstream: None, made: trail.made },
             };

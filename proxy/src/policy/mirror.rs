@@ -18,7 +18,10 @@ use http::{Request, Version, header::EXPECT, request::Parts};
 use http_body::Body;
 use tokio::time::Instant;
 
-use super::{attempts, outlier_detection, target::Target};
+use super::{
+    attempts, outlier_detection,
+    target::{Target, Wish},
+};
 use crate::{
     balance::Verdict,
     body::{Fate, Inlet, ReadOut, RequestBody, Watch, copied},
@@ -162,7 +165,7 @@ async fn exchange(
 ) -> MirrorOutcome {
     let target = Target::Service(to.backend.clone());
     let mut dice = Dice::split(worker.dice(), Purpose::Endpoint { attempt: 0 });
-    let picked = match target.pick(worker, &[], &mut dice) {
+    let picked = match target.pick(worker, Wish::default(), &mut dice) {
         Ok(picked) => picked,
         Err(Failure::Loop) => return MirrorOutcome::Loop,
         Err(_) => return MirrorOutcome::NoEndpoint,

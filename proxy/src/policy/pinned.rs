@@ -1,6 +1,6 @@
 //! What was decided for one request, as its stages read it.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use super::target::Target;
 use crate::{
@@ -17,6 +17,8 @@ pub(crate) struct Pinned<'a> {
     pub(crate) target: Target,
     /// Header changes; a direct request has none.
     pub(crate) forward: Option<&'a Forward>,
+    /// The endpoint of its session.
+    pub(crate) stay: Option<SocketAddr>,
     /// The app stands behind this proxy: whoever called does the repeating.
     pub(crate) last_hop: bool,
     /// Drives its random choices.
@@ -27,11 +29,12 @@ impl<'a> Pinned<'a> {
     /// A request to a backend.
     pub(crate) fn forward(forward: &'a Forward, dice: u64) -> Self {
         let target = Target::Service(forward.backend().clone());
-        Self { rule: &forward.rule, target, forward: Some(forward), last_hop: false, dice }
+        let stay = forward.session().and_then(|(_, visit, _)| visit.endpoint);
+        Self { rule: &forward.rule, target, forward: Some(forward), stay, last_hop: false, dice }
     }
 
     /// A request to one address.
     pub(crate) fn direct(direct: &'a Direct, target: Target, dice: u64) -> Self {
-        Self { rule: &direct.rule, target, forward: None, last_hop: false, dice }
+        Self { rule: &direct.rule, target, forward: None, stay: None, last_hop: false, dice }
     }
 }

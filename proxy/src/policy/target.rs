@@ -32,6 +32,15 @@ pub(crate) enum Target {
     },
 }
 
+/// What one attempt wishes of its endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Wish<'a> {
+    /// Not these, where there is another.
+    pub(crate) tried: &'a [SocketAddr],
+    /// This one before all others, while it is there and was not tried.
+    pub(crate) stay: Option<SocketAddr>,
+}
+
 /// The chosen endpoint of one attempt.
 #[derive(Debug)]
 pub(crate) struct Picked {
@@ -41,17 +50,12 @@ pub(crate) struct Picked {
 }
 
 impl Target {
-    /// An endpoint for the next attempt: another one than those in `tried` where there is one.
-    pub(crate) fn pick(
-        &self,
-        worker: &Worker,
-        tried: &[SocketAddr],
-        dice: &mut Dice,
-    ) -> Result<Picked, Failure> {
+    /// An endpoint for the next attempt.
+    pub(crate) fn pick(&self, worker: &Worker, wish: Wish<'_>, dice: &mut Dice) -> Result<Picked, Failure> {
         let picked = match self {
             Target::Address { addr, .. } => Picked { addr: *addr, visit: None },
             Target::Service(backend) => {
-                let ask = Ask { tried, now: Instant::now().into_std() };
+                let ask = Ask { tried: wish.tried, stay: wish.stay, now: Instant::now().into_std() };
                 let visit = worker
                     .balancer
                     .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)

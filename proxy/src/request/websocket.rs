@@ -4,6 +4,7 @@
 //! proxy makes, checks or drops them. They are no secret and no proof of anything.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderName, HeaderValue};
 
 /// A caller's nonce.
@@ -23,33 +24,13 @@ pub fn accept(key: &HeaderValue) -> HeaderValue {
     base64(digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat()).as_ref())
 }
 
-/// RFC 4648 section 4, with padding.
 fn base64(bytes: &[u8]) -> HeaderValue {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = Vec::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let whole =
-            chunk.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = DIGITS[(whole >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= chunk.len() { digit } else { b'=' });
-        }
-    }
-    HeaderValue::from_bytes(&text).expect("base64 is visible ASCII")
+    HeaderValue::try_from(STANDARD.encode(bytes)).expect("base64 is visible ASCII")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_of_rfc_4648() {
-        for (bytes, text) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
 
     #[test]
     fn the_example_of_rfc_6455() {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     ctx::Side,
-    policy::{budget::Budget, cors::Cors, fault::Fault},
+    policy::{budget::Budget, cors::Cors, fault::Fault, session::Session},
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::{metrics::Metrics, trace::Tracing},
     upstream::tls::{Connectors, Outward},
@@ -227,6 +227,7 @@ impl Builder<'_> {
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
             fault: Fault::compile(&from.settings.fault)?,
+            session: Session::of(from)?,
             mirrors: self.mirrors(&from.mirrors),
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
@@ -311,6 +312,7 @@ impl Builder<'_> {
                 Side::Inbound => None,
                 Side::Outbound => Fault::compile(&settings.fault)?,
             },
+            session: None,
             mirrors: Box::default(),
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,

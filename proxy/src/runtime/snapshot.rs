@@ -16,7 +16,7 @@ use super::opaque::{ConnectionRule, Opaque};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
-    policy::{budget::Budget, cors::Cors, fault::Fault},
+    policy::{budget::Budget, cors::Cors, fault::Fault, session::Session},
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
@@ -252,6 +252,8 @@ pub struct Rule {
     pub(crate) cors: Option<Box<Cors>>,
     /// What is done to its requests on purpose.
     pub(crate) fault: Option<Box<Fault>>,
+    /// Keeps callers with the endpoints that answered them first.
+    pub(crate) session: Option<Box<Session>>,
     /// Where copies of its requests go.
     pub mirrors: Box<[Mirror]>,
     /// Backends with their shares.

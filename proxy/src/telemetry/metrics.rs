@@ -19,7 +19,7 @@ pub use connection::{ConnectionMetrics, Direction};
 pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
-pub use route::{FaultKind, RouteMetrics, TunnelKind};
+pub use route::{FaultKind, RouteMetrics, SessionOutcome, TunnelKind};
 pub use spans::SpansDropped;
 
 use std::{
@@ -84,6 +84,9 @@ families! {
         "Tunnels that have begun and not ended; their requests are open too.", "2 x routes";
     FAULTS: Counter "outrigger_faults_total" ["service", "route", "kind"],
         "Faults that policy has made on purpose: delays, and answers that no service made.", "routes x 2";
+    SESSIONS: Counter "outrigger_sessions_total" ["side", "service", "route", "outcome"],
+        "Requests of rules with session persistence that an endpoint has answered, by what became of the session.",
+        "routes x 7";
     ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
         "Attempts to get an answer from an endpoint.", "services x 14";
     ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],

@@ -22,6 +22,7 @@ pub(super) fn page() -> String {
          | [connections](connections.md) | what a port speaks, and what becomes of TCP and TLS |\n\
          | [precedence](precedence.md) | which value holds where several policies have one |\n\
          | [retries](retries.md) | what is repeated, and what never is |\n\
+         | [sessions](sessions.md) | how a caller stays with its endpoint |\n\
          | [fault injection](fault-injection.md) | delays and failures that are made on purpose |
          | [errors](errors.md) | answers that the proxy makes itself: 404, 500, 503 and the others |\n\
          | [metrics](metrics.md) | what `/metrics` shows |\n\

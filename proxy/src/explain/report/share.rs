@@ -14,7 +14,7 @@ pub struct Share {
     pub weight: u32,
     /// Its share of the rule's requests.
     pub percent: f64,
-    /// Whether the dice choose it; absent without dice.
+    /// Whether the dice, or the request's session, choose it; absent without dice and session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chosen: Option<bool>,
     /// Where the reference stands.
@@ -60,9 +60,9 @@ impl Share {
         }
     }
 
-    /// Whether it has any weight, and the dice, if they are known, choose it.
+    /// Whether the dice, or a session, choose it, if they are known; else whether it has any weight.
     pub(in crate::explain) fn is_possible(&self) -> bool {
-        self.percent > 0.0 && self.chosen != Some(false)
+        self.chosen.unwrap_or(self.percent > 0.0)
     }
 }
 

@@ -11,8 +11,8 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, Counters, Detector, Direction, FAMILIES, Family, FaultKind, Kind,
-    MirrorOutcome, ParseError, ProbeOutcome, RetryDenied, RetryReason, RouteMetrics, TlsFault, TunnelKind,
-    process::Process,
+    MirrorOutcome, ParseError, ProbeOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome,
+    TlsFault, TunnelKind, process::Process,
 };
 use crate::balance::State;
 
@@ -127,6 +127,11 @@ impl Families {
             for kind in FaultKind::ALL {
                 let [_, service, route_name] = labels;
                 self.push_touched(super::FAULTS, &[service, route_name, kind.as_str()], route.faults(*kind));
+            }
+            let [side, service, name] = labels;
+            for outcome in SessionOutcome::ALL {
+                let values = [side, service, name, outcome.as_str()];
+                self.push_touched(super::SESSIONS, &values, route.sessions(*outcome));
             }
         }
     }

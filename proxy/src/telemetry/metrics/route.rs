@@ -70,6 +70,26 @@ label_values! {
     }
 }
 
+label_values! {
+    /// What became of a session when its request was answered.
+    SessionOutcome {
+        /// It goes on, with the endpoint that it had.
+        Kept = "kept",
+        /// The request had no token.
+        New = "new",
+        /// It had lasted for `absoluteTimeout`.
+        Expired = "expired",
+        /// It had been unused for `idleTimeout`.
+        Idle = "idle",
+        /// Its token does not open: made for another rule, or changed.
+        Invalid = "invalid",
+        /// Its endpoint, or backend, is no longer there.
+        Gone = "gone",
+        /// Its endpoint was there, and another has answered: after a repeat, mostly.
+        Moved = "moved",
+    }
+}
+
 /// Flagged requests are rare: their cells (5 KiB) are allocated with the first.
 type Flagged = Cells<{ CELLS * FLAGS }>;
 
@@ -82,6 +102,7 @@ struct Block {
     tunnels: Cells<{ TunnelKind::ALL.len() }>,
     tunnels_ended: Cell,
     faults: Cells<{ FaultKind::ALL.len() }>,
+    sessions: OnceLock<Box<Cells<{ SessionOutcome::ALL.len() }>>>,
     flagged: OnceLock<Box<Flagged>>,
 }
 
@@ -144,6 +165,17 @@ impl RouteMetrics {
 
     pub(super) fn faults(&self, kind: FaultKind) -> u64 {
         self.blocks.sum(|block| block.faults.at(kind as usize).get()).unwrap_or(0)
+    }
+
+    /// A request of a rule with sessions was answered.
+    pub fn session(&self, worker: usize, outcome: SessionOutcome) {
+        self.blocks.of(worker).sessions.get_or_init(Box::default).at(outcome as usize).add(1);
+    }
+
+    pub(super) fn sessions(&self, outcome: SessionOutcome) -> u64 {
+        let counted =
+            |block: &Block| block.sessions.get().map_or(0, |cells| cells.at(outcome as usize).get());
+        self.blocks.sum(counted).unwrap_or(0)
     }
 
     pub(super) fn tunnels(&self, kind: TunnelKind) -> u64 {

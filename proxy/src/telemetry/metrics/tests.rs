@@ -34,6 +34,7 @@ outrigger_requests_open{side,service,route}
 outrigger_requests_total{side,service,route,code,flag}
 outrigger_retries_denied_total{service,reason}
 outrigger_retries_total{service,reason}
+outrigger_sessions_total{side,service,route,outcome}
 outrigger_spans_dropped_total{reason}
 outrigger_spans_exported_total{}
 outrigger_spans_queued{}
@@ -94,6 +95,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     FaultKind::ALL.iter().for_each(|kind| route.fault(0, *kind));
     TunnelKind::ALL.iter().for_each(|kind| route.tunnel_opened(0, *kind));
     route.tunnel_closed(1);
+    SessionOutcome::ALL.iter().for_each(|outcome| route.session(0, *outcome));
     let backend = metrics.backend("shop/cart:80");
     AttemptOutcome::ALL.iter().for_each(|outcome| backend.attempt(1, *outcome, Duration::from_millis(1)));
     RetryReason::ALL.iter().for_each(|reason| backend.retry(0, *reason));
