@@ -5,6 +5,7 @@
 
 use std::{
     cell::RefCell,
+    net::SocketAddr,
     sync::{Arc, Weak},
 };
 
@@ -52,8 +53,12 @@ impl Balancer {
             slot.set = cell.load();
         }
         let set = &slot.set;
+        // A session stays where it is, and is nobody's probe.
+        let stays = |own: SocketAddr| set.endpoints().iter().any(|endpoint| endpoint.address == own);
+        let stays = ask.stay.is_some_and(|own| !ask.tried.contains(&own) && stays(own));
         let on_trial = set.on_trial().iter().filter(|endpoint| !ask.tried.contains(&endpoint.address));
-        if let Some(probe) = on_trial.filter_map(|endpoint| Visit::probe(endpoint, ask.now)).next() {
+        let mut probes = on_trial.filter_map(|endpoint| Visit::probe(endpoint, ask.now));
+        if let Some(probe) = (!stays).then(|| probes.next()).flatten() {
             return Some(probe);
         }
         let mut picked = pick(set, policy, &mut slot.turn, ask, dice)?;
