@@ -31,7 +31,7 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Response, Version,
+    HeaderMap, Response,
     header::{LOCATION, ORIGIN},
     request::Parts,
 };
@@ -131,7 +131,7 @@ impl Explainer {
         let mut report = self.empty(&way, form);
         match checked {
             Ok(checked) => {
-                report.check.changes = changed(&before, &head);
+                report.check.changes = sent::changed(&before, &head);
                 self.decided(
                     &way,
                     Admitted { head: &head, checked: &checked, dice: question.dice },
@@ -378,27 +378,6 @@ fn refusal(failure: Failure, caller: Caller) -> Refusal {
         reason: form.reason,
         text: answer::describe(failure).to_owned(),
     }
-}
-
-/// What the strict check did to a head.
-fn changed(before: &Parts, after: &Parts) -> Vec<String> {
-    let mut changes = Vec::new();
-    let (was, is) = (before.uri.path(), after.uri.path());
-    if was != is {
-        changes.push(format!("path {was} is read as {is}"));
-    }
-    let host = |head: &Parts| head.headers.get(http::header::HOST).map(|host| format!("{host:?}"));
-    if before.version != Version::HTTP_2 && host(before) != host(after) {
-        changes.push(format!("Host becomes {}", host(after).unwrap_or_default().trim_matches('"')));
-    }
-    for name in before.headers.keys() {
-        match (before.headers.get_all(name).iter().count(), after.headers.get_all(name).iter().count()) {
-            (_, 0) => changes.push(format!("header {name} is taken off")),
-            (many, 1) if many > 1 => changes.push(format!("header {name} becomes one field")),
-            _ => {}
-        }
-    }
-    changes
 }
 
 #[cfg(test)]

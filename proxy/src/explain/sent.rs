@@ -64,6 +64,27 @@ pub(super) fn sent(
     })
 }
 
+/// What the strict check did to a head.
+pub(super) fn changed(before: &Parts, after: &Parts) -> Vec<String> {
+    let mut changes = Vec::new();
+    let (was, is) = (before.uri.path(), after.uri.path());
+    if was != is {
+        changes.push(format!("path {was} is read as {is}"));
+    }
+    let host = |head: &Parts| head.headers.get(HOST).map(|host| format!("{host:?}"));
+    if before.version != Version::HTTP_2 && host(before) != host(after) {
+        changes.push(format!("Host becomes {}", host(after).unwrap_or_default().trim_matches('"')));
+    }
+    for name in before.headers.keys() {
+        match (before.headers.get_all(name).iter().count(), after.headers.get_all(name).iter().count()) {
+            (_, 0) => changes.push(format!("header {name} is taken off")),
+            (many, 1) if many > 1 => changes.push(format!("header {name} becomes one field")),
+            _ => {}
+        }
+    }
+    changes
+}
+
 /// Header fields as pairs.
 pub(super) fn fields(headers: &http::HeaderMap) -> Vec<(String, String)> {
     headers.iter().map(|(name, value)| (name.to_string(), text(value.clone()))).collect()
