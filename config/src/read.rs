@@ -193,7 +193,10 @@ fn add_route<T: FromNode + Into<Route>>(
     cx: &mut Context<'_>,
     objects: &mut Vec<Object<Route>>,
 ) -> Option<()> {
-    let body = T::from_node(root, cx)?.into();
+    let mut body: Route = T::from_node(root, cx)?.into();
+    let current = KNOWN.iter().find(|known| known.kind == body.kind.word());
+    let written = root.text_of("apiVersion");
+    body.is_former = written.zip(current).is_some_and(|((is, _), known)| is != known.api_version);
     objects.push(Object::new(body, |route| &route.metadata));
     Some(())
 }

@@ -8,6 +8,7 @@ mod calls;
 mod chains;
 mod connections;
 mod cors;
+mod counts;
 mod faults;
 mod filters;
 mod hosts;

@@ -201,8 +201,11 @@ async fn a_reset_is_passed_on_as_a_reset() {
     let app = echo("app").await;
     let network = FaultProxy::to(app.address()).await;
     let proxy = pinned(&[network.address()], &[]);
-    network.set(Fault::ResetAfterDown(4));
+    // Not within the greeting: a reset that comes with it may be seen as a connection that could not be made.
+    network.set(Fault::ResetAfterDown(12));
     let mut client = RawClient::connect(proxy.outbound(0)).await;
+    client.read_until("220 app\n").await;
+    client.send("12345678").await;
     assert_eq!(client.read_to_end().await.1, Ended::Reset);
     wait_flag(&proxy, "UR").await;
 
@@ -246,6 +249,16 @@ async fn a_quiet_connection_ends_after_stream_idle_where_that_is_set() {
     assert_eq!(client.read_to_end().await.1, Ended::Reset);
     assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
     assert_eq!(app.wait_end().await, Ended::Reset);
+    wait_flag(&proxy, "UT").await;
+
+    // On a route it holds for the connections of that route.
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: TCPRoute\nmetadata: {name: db}\nspec:\n  \
+                 parentRefs: [{group: \"\", kind: Service, name: db}]\n  rules: [{name: all, backendRefs: [{name: db, port: 80}]}]\n";
+    let policy = policy.replace("kind: Service, name: db", "kind: TCPRoute, name: db, sectionName: all");
+    let proxy = pinned(&[app.address()], &[route, &policy]);
+    let mut client = RawClient::connect(proxy.outbound(0)).await;
+    client.read_until("220 app\n").await;
+    assert_eq!(client.read_to_end().await.1, Ended::Reset);
     wait_flag(&proxy, "UT").await;
 
     // Not set, a limit for streams of HTTP does not count.
@@ -319,7 +332,7 @@ async fn requests_reach_a_service_of_tcp_by_name_and_never_one_of_tls() {
     web.answer(|_| Answer::text("by name"));
     let tls = mesh::service("tls", "tcp", &[web.address()]).replace(", protocol: tcp", "");
     let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: TLSRoute\nmetadata: {name: tls}\nspec:\n  \
-                 parentRefs: [{group: \"\", kind: Service, name: tls}]\n  rules: [{backendRefs: [{name: tls, port: 80}]}]\n";
+                 parentRefs: [{group: \"\", kind: Service, name: tls}]\n  hostnames: [tls.example.com]\n  rules: [{backendRefs: [{name: tls, port: 80}]}]\n";
     let proxy =
         Proxy::start(&mesh::outbound(&[&mesh::service("opaque", "tcp", &[web.address()]), &tls, route]));
     let mut client = client::Client::http1(proxy.outbound(0), "opaque.default").await;

@@ -12,7 +12,7 @@ use crate::{
     diagnostic::Sources,
     model::{ObjectName, Retry, RouteKind, SettingLayer, TrafficSettings},
     objects::{Object, Objects},
-    schema::{Blocks, RetryBody, Route, Rule, TargetKind},
+    schema::{Blocks, RetryBody, Route, Rule},
     yaml::Span,
 };
 use merge::{RuleFields, merge};
@@ -53,11 +53,7 @@ impl<'a> Layers<'a> {
             let spec = &policy.body.spec;
             for target in spec.target_refs.iter() {
                 let section = target.section_name.as_ref().map(|section| section.value.0.clone());
-                let kind = match target.kind.value {
-                    TargetKind::Service => TargetName::Service,
-                    TargetKind::HTTPRoute => TargetName::Route(RouteKind::HTTPRoute),
-                    TargetKind::GRPCRoute => TargetName::Route(RouteKind::GRPCRoute),
-                };
+                let kind = target.kind.value.route().map_or(TargetName::Service, TargetName::Route);
                 let on = match (kind, &section) {
                     (TargetName::Service, _) => SettingLayer::PolicyOnService,
                     (TargetName::Route(_), None) => SettingLayer::PolicyOnRoute,

@@ -10,7 +10,10 @@ use crate::{
 
 object! {
     /// Which pages of other origins may use the answers, and how. The proxy answers a preflight (OPTIONS with `Origin`
-    /// and `Access-Control-Request-Method`) itself, with 200, by the rule that the request holds for which it asks.
+    /// and `Access-Control-Request-Method`) itself, with 200, by the rule that holds for the request which it asks about: by
+    /// the method of that, and by their path. Conditions on headers see the preflight's own, as Envoy does: a browser sends
+    /// a preflight without the header of the request to come, so a rule that wants `x-tester` answers none. Write the filter on
+    /// a rule without such a condition.
     ///
     /// Of an answer to any other request, the upstream's own `Access-Control-*` headers are taken off, and those that
     /// follow from this filter are set, whoever made the answer. An origin that is not allowed gets none of them; its

@@ -1,6 +1,9 @@
 //! References from one object to another.
 
-use crate::convert::{Label, Port, Spanned, Subdomain, Text, choice, object};
+use crate::{
+    convert::{Label, Port, Spanned, Subdomain, Text, choice, object},
+    model::RouteKind,
+};
 
 object! {
     /// One port of one Service.
@@ -42,6 +45,23 @@ choice! {
         HTTPRoute = "HTTPRoute",
         /// A route, or one rule of it.
         GRPCRoute = "GRPCRoute",
+        /// A route: of the policy, `timeouts.connect` and `timeouts.streamIdle` act on its connections.
+        TLSRoute = "TLSRoute",
+        /// A route: of the policy, `timeouts.connect` and `timeouts.streamIdle` act on its connections.
+        TCPRoute = "TCPRoute",
+    }
+}
+
+impl TargetKind {
+    /// The kind of route that it is; `None`: a Service.
+    pub(crate) fn route(self) -> Option<RouteKind> {
+        match self {
+            Self::Service => None,
+            Self::HTTPRoute => Some(RouteKind::HTTPRoute),
+            Self::GRPCRoute => Some(RouteKind::GRPCRoute),
+            Self::TLSRoute => Some(RouteKind::TLSRoute),
+            Self::TCPRoute => Some(RouteKind::TCPRoute),
+        }
     }
 }
 

@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
     pub(crate) kind: RouteKind,
+    /// It is of an earlier version of its kind, which may hold what the current one may not.
+    pub(crate) is_former: bool,
     pub(crate) metadata: Metadata,
     pub(crate) spec: RouteSpec,
 }
@@ -72,6 +74,7 @@ impl From<HTTPRoute> for Route {
         let spec = route.spec;
         Self {
             kind: RouteKind::HTTPRoute,
+            is_former: false,
             metadata: route.metadata,
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,
@@ -88,6 +91,7 @@ impl From<GRPCRoute> for Route {
         let spec = route.spec;
         Self {
             kind: RouteKind::GRPCRoute,
+            is_former: false,
             metadata: route.metadata,
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,
@@ -104,6 +108,7 @@ impl From<TCPRoute> for Route {
         let spec = route.spec;
         Self {
             kind: RouteKind::TCPRoute,
+            is_former: false,
             metadata: route.metadata,
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,
@@ -120,6 +125,7 @@ impl From<TLSRoute> for Route {
         let spec = route.spec;
         Self {
             kind: RouteKind::TLSRoute,
+            is_former: false,
             metadata: route.metadata,
             spec: RouteSpec {
                 parent_refs: spec.parent_refs,

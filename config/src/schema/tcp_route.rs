@@ -10,7 +10,7 @@ object! {
     /// draws one backend, and goes to another of its endpoints where the first cannot be reached. A port has routes of one kind: TLSRoutes
     /// displace TCPRoutes there (OR147). Of several TCPRoutes on one port the oldest takes every connection (OR145).
     ///
-    /// Objects of `v1alpha2` are read too.
+    /// Objects of `v1alpha2` are read too, and may hold several rules, as they could.
     pub(crate) struct TCPRoute {
         /// Name and namespace. In the Service's own namespace it serves every caller; in another one it serves callers from
         /// there, and replaces the former for them.
@@ -26,7 +26,8 @@ object! {
     pub(crate) struct TCPRouteSpec {
         /// The Services whose connections it routes.
         parent_refs("parentRefs"): List<ParentRef, 32>,
-        /// The rules; the first takes every connection.
+        /// The rule, which takes every connection; exactly one (OR112, OR116). Of `v1alpha2` there may be more, of which the
+        /// first does (OR145).
         rules("rules"): List<ConnectionRuleBody, 16>,
     }
     ignored { "useDefaultGateways": Text, }
@@ -37,7 +38,8 @@ object! {
     pub(crate) struct ConnectionRuleBody {
         /// The name by which logs and metrics refer to it; its number from 0 unless set.
         name("name"): Option<Spanned<Subdomain>>,
-        /// Where connections go, by weight. None, or all weights 0: they are reset.
+        /// Where connections go, by weight; at least one (OR112), but of earlier versions, where without one connections are
+        /// reset. All weights 0 are refused (OR144).
         backend_refs("backendRefs"): List<ConnectionBackendRef, 16>,
     }
 }

@@ -23,7 +23,7 @@ object! {
     /// The most specific name wins: an exact one, then the longest `*.` one, then a route without names; then the older
     /// route, then the first by namespace and name, then the first rule.
     ///
-    /// Objects of `v1alpha3` and `v1alpha2` are read too.
+    /// Objects of `v1alpha3` and `v1alpha2` are read too, and may hold what they could: several rules, and no names.
     pub(crate) struct TLSRoute {
         /// Name and namespace. In the Service's own namespace it serves every caller; in another one it serves callers from
         /// there, and replaces the former for them.
@@ -39,9 +39,11 @@ object! {
     pub(crate) struct TLSRouteSpec {
         /// The Services whose connections it routes.
         parent_refs("parentRefs"): List<ParentRef, 32>,
-        /// The server names, ORed. Without any, it holds for every name, and for a ClientHello without one.
+        /// The server names, ORed; at least one (OR112). Of `v1alpha2` and `v1alpha3` there may be none: then it holds for
+        /// every name, and for a ClientHello without one.
         hostnames("hostnames"): List<Spanned<ServerNamePattern>, 1024>,
-        /// The rules; the first takes every connection.
+        /// The rule, which takes every connection; exactly one (OR112, OR116). Of `v1alpha2` and `v1alpha3` there may be more, of
+        /// which the first does (OR145).
         rules("rules"): List<ConnectionRuleBody, 16>,
     }
     ignored { "useDefaultGateways": Text, }

@@ -30,11 +30,11 @@ macro_rules! policy_body {
                 $( $own )*
                 /// Time limits; null switches all off.
                 timeouts("timeouts"): Setting<TimeoutsBody>,
-                /// When a failed attempt is repeated; null switches it off.
+                /// When a failed attempt is repeated; null switches it off. Refused on a TCPRoute or TLSRoute (OR151).
                 retry("retry"): Setting<RetryBody>,
                 /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
                 load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
-                /// Failures and delays that are made on purpose; null switches all off.
+                /// Failures and delays that are made on purpose; null switches all off. Refused on a TCPRoute or TLSRoute (OR151).
                 fault("fault"): Setting<FaultBody>,
                 /// Which endpoints are left out for a while because requests to them fail; null switches it off. Refused on
                 /// a route (OR151).
@@ -113,5 +113,12 @@ impl Blocks<'_> {
         let load_balancer = self.load_balancer.0.as_ref().map(|body| ("loadBalancer", body.span));
         let outliers = self.outlier_detection.place(whole, |body| body.span);
         load_balancer.into_iter().chain(outliers.map(|span| ("outlierDetection", span)))
+    }
+
+    /// The written ones that act on requests, and not on connections that are passed on whole, in the same way.
+    pub(crate) fn of_requests_alone(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
+        let retry = self.retry.place(whole, |body| body.span).map(|span| ("retry", span));
+        let fault = self.fault.place(whole, |body| body.span).map(|span| ("fault", span));
+        retry.into_iter().chain(fault)
     }
 }

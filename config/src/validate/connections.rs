@@ -59,6 +59,10 @@ fn names(route: &Object<Route>) -> Vec<(Option<&ServerNameMatch>, Span)> {
 
 fn later_rules(route: &Object<Route>, checks: &mut Checks<'_>) {
     let rules = &route.body.spec.rules;
+    if !route.body.is_former {
+        // That is an error, which `counts` tells.
+        return;
+    }
     for rule in rules.iter().skip(1) {
         let place = rule.name.as_ref().map_or(rule.span, |name| name.span);
         let message = "the rule never takes a connection: the route's first rule takes them all";

@@ -74,12 +74,14 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         .services
         .sorted()
         .into_iter()
+        // Connections that are passed on whole have limits of their own, which stand inside no other.
+        .filter(|entry| !entry.ports.iter().all(|port| port.protocol.is_some_and(AppProtocol::is_opaque)))
         .map(|entry| (entry.name, entry.ports.iter().all(|port| port.protocol == Some(AppProtocol::Grpc))))
         .collect();
     for (service, grpc) in &services {
         one(&Requests { service, rule: None, grpc: *grpc }, &layers, &mut found, checks);
     }
-    for route in &objects.routes {
+    for route in objects.routes.iter().filter(|route| !route.body.kind.is_opaque()) {
         let mut parents: Vec<ObjectName> = Vec::new();
         for parent in route.body.spec.parent_refs.iter() {
             let service = references::parent_service(parent, &route.name.namespace);

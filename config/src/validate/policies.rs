@@ -28,6 +28,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
             checks.push(Fault::warning(Code::NoEffect, policy.span, "the policy sets nothing"));
         }
         of_service_alone(policy, checks);
+        of_requests_alone(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
         outlier_detection::check(&spec.outlier_detection, checks);
         retry(&spec.retry, checks);
@@ -40,11 +41,9 @@ pub(super) fn check(checks: &mut Checks<'_>) {
 
 fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mut Checks<'_>) {
     let name = ObjectName { namespace: policy.name.namespace.clone(), name: target.name.value.0.clone() };
-    let (group, shown) = match target.kind.value {
-        TargetKind::Service => ("", "\"\""),
-        TargetKind::HTTPRoute | TargetKind::GRPCRoute => {
-            ("gateway.networking.k8s.io", "gateway.networking.k8s.io")
-        }
+    let (group, shown) = match target.kind.value.route() {
+        None => ("", "\"\""),
+        Some(_) => ("gateway.networking.k8s.io", "gateway.networking.k8s.io"),
     };
     if let Some(written) = target.group.as_ref().filter(|written| &*written.value.0 != group) {
         let message =
@@ -52,8 +51,8 @@ fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mu
         let fault = Fault::error(Code::WrongReference, written.span, message);
         return checks.push(fault.help(format!("write `group: {shown}`, or leave it out")));
     }
-    match target.kind.value {
-        TargetKind::Service => {
+    match target.kind.value.route() {
+        None => {
             checks.service(&name, target.name.span);
             if let Some(section) = &target.section_name {
                 let message = "`sectionName` names a rule of a route; a Service has none";
@@ -61,8 +60,7 @@ fn target_exists(policy: &Object<TrafficPolicy>, target: &TargetRef, checks: &mu
                 checks.push(fault.help("leave it out: the policy holds for all ports of the Service"));
             }
         }
-        TargetKind::HTTPRoute => route_exists(RouteKind::HTTPRoute, &name, target, checks),
-        TargetKind::GRPCRoute => route_exists(RouteKind::GRPCRoute, &name, target, checks),
+        Some(kind) => route_exists(kind, &name, target, checks),
     }
 }
 
@@ -114,6 +112,30 @@ fn of_service_alone(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
             .related(route.kind.span, "this target is a route")
             .help("write it into a TrafficPolicy whose target is the Service");
         checks.push(fault);
+    }
+}
+
+/// A connection that is passed on whole is one piece: nothing of it is repeated, answered or limited by itself.
+fn of_requests_alone(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
+    let spec = &policy.body.spec;
+    let opaque = |target: &&TargetRef| target.kind.value.route().is_some_and(RouteKind::is_opaque);
+    let Some(route) = spec.target_refs.iter().find(opaque) else { return };
+    let kind = route.kind.value.word();
+    let related = format!("this target is a {kind}");
+    for (word, span) in spec.blocks().of_requests_alone(policy.span) {
+        let message =
+            format!("`{word}` cannot stand on a {kind}: it is for requests, and connections have none");
+        let fault = Fault::error(Code::Misplaced, span, message).related(route.kind.span, related.clone());
+        checks.push(fault.help("write it into a TrafficPolicy for routes of requests"));
+    }
+    let Setting::Set(limits) = &spec.timeouts else { return };
+    for (word, limit) in [("request", &limits.request), ("attempt", &limits.attempt)] {
+        if let Setting::Set(limit) = limit {
+            let message = format!("`timeouts.{word}` has no effect on a {kind}: it is for requests");
+            let fault = Fault::warning(Code::NoEffect, limit.span, message);
+            let fault = fault.related(route.kind.span, related.clone());
+            checks.push(fault.help("connections have `timeouts.connect` and `timeouts.streamIdle`"));
+        }
     }
 }
 

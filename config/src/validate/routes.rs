@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Checks, rules, session};
+use super::{Checks, counts, rules, session};
 use crate::{
     diagnostic::{Code, Fault},
     model::ObjectName,
@@ -18,6 +18,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         parents(route, checks);
         names(route, checks);
         session::names(&route.body, checks);
+        counts::check(route, checks);
         for hostname in route.body.spec.hostnames.iter().take(1) {
             let message = "`hostnames` are ignored: the Service's own hosts decide what reaches it";
             let fault = Fault::warning(Code::NoEffect, hostname.span, message);

@@ -24,7 +24,7 @@ pub(super) fn check(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>)
     mirrors::check(rule, route, checks);
     cors::check(rule, checks);
     session::check(rule, checks);
-    weights(route.body.kind, rule, checks);
+    weights(route, rule, checks);
     if let Some(limits) = &rule.timeouts {
         timeouts::route(limits, checks);
         if let Some(retry) = &rule.retry {
@@ -82,14 +82,17 @@ fn repeated(what: &str, names: &[(&str, Span)], checks: &mut Checks<'_>) {
     }
 }
 
-fn weights(kind: RouteKind, rule: &Rule, checks: &mut Checks<'_>) {
+fn weights(route: &Object<Route>, rule: &Rule, checks: &mut Checks<'_>) {
+    let kind = route.body.kind;
     let backends = &rule.backend_refs;
     if !backends.complete {
         return;
     }
     let redirects = rule.filters.iter().any(|filter| filter.kind.value == FilterType::RequestRedirect);
     let Some(first) = backends.first() else {
-        if redirects || !rule.filters.complete {
+        // Of the others that is an error, which `counts` tells.
+        let may = !kind.is_opaque() || route.body.is_former;
+        if redirects || !rule.filters.complete || !may {
             return;
         }
         let (what, fate) = unserved(kind);

@@ -4,8 +4,11 @@ use super::Checks;
 use crate::{
     compile::server_name,
     diagnostic::{Code, Fault},
+    model::RouteKind,
     objects::Object,
+    references,
     schema::{MeshService, TlsBody, TlsMode},
+    services::EntryPort,
     yaml::Span,
 };
 
@@ -23,6 +26,7 @@ pub(super) fn check(object: &Object<MeshService>, checks: &mut Checks<'_>) {
         TlsMode::Simple => simple(body, checks),
         TlsMode::Mutual => mutual(body, checks),
     }
+    inferred(object, body, checks);
     let spec = &object.body.spec;
     if server_name(object).is_none() && spec.hosts.complete && spec.endpoints.complete {
         let names = spec.endpoints.iter().any(|endpoint| endpoint.dns.is_some());
@@ -37,6 +41,31 @@ pub(super) fn check(object: &Object<MeshService>, checks: &mut Checks<'_>) {
             false => "set `serverName`, or `hosts`",
         };
         checks.push(Fault::error(Code::MissingField, body.mode.span, message).help(help));
+    }
+}
+
+/// A port that says nothing of itself speaks TLS where a TLSRoute is attached: then the callers' own TLS goes through.
+fn inferred(object: &Object<MeshService>, body: &TlsBody, checks: &mut Checks<'_>) {
+    let Some(entry) = checks.services.get(&object.name).cloned() else { return };
+    let routes = checks.objects.routes_of(RouteKind::TLSRoute);
+    let attached =
+        routes.flat_map(|route| route.body.spec.parent_refs.iter().map(move |parent| (route, parent)));
+    let holding = attached.filter(|(route, parent)| {
+        references::parent_service(parent, &route.name.namespace).as_ref() == Some(&object.name)
+    });
+    for (route, parent) in holding {
+        let by_route = |port: &&EntryPort<'_>| {
+            port.protocol.is_none() && references::holds_on(RouteKind::TLSRoute, parent, port)
+        };
+        if let Some(port) = entry.ports.iter().find(by_route) {
+            let message =
+                format!("`tls` has no effect on port {}: a TLSRoute makes it one of TLS", port.number);
+            let fault = Fault::warning(Code::NoEffect, body.mode.span, message);
+            let fault = fault.related(route.span, format!("`{}` is attached to it", route.name));
+            return checks.push(
+                fault.help("TLS stays between callers and endpoints there; remove `tls`, or the route"),
+            );
+        }
     }
 }
 

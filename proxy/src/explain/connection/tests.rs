@@ -83,8 +83,15 @@ kind: TrafficPolicy
 metadata: {name: db, namespace: shop}
 spec:
   targetRefs: [{kind: Service, name: db}]
-  timeouts: {connect: 2s, streamIdle: 24h}
+  timeouts: {connect: 2s}
   loadBalancer: {policy: random}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: db-route, namespace: shop}
+spec:
+  targetRefs: [{kind: TCPRoute, name: db}]
+  timeouts: {streamIdle: 24h}
 ---
 apiVersion: outrigger.dev/v1alpha1
 kind: Mesh
@@ -132,7 +139,8 @@ fn a_tcp_route_takes_every_connection_by_weight_and_its_settings_have_places() {
     let connect = serde_json::to_value(&timeouts.connect).unwrap();
     assert_eq!((&connect["value"], &connect["layer"]), (&json!("2s"), &json!("policyOnService")));
     assert!(connect["origin"].as_str().unwrap().starts_with(&at("timeouts: {connect")), "{connect}");
-    assert_eq!(timeouts.stream_idle.value.as_deref(), Some("24h"));
+    let idle = &timeouts.stream_idle;
+    assert_eq!((idle.value.as_deref(), idle.layer), (Some("24h"), "policyOnRoute"));
     let balance = report.shares[0].load_balancer.as_ref().unwrap();
     assert_eq!(balance.value.as_deref(), Some("random"));
     assert!(!report.refuses() && !report.reads_hello);
