@@ -29,8 +29,8 @@ pub use route::{
 pub use session::{SessionCarrier, SessionPersistence};
 pub use settings::{
     AbortWith, Backoff, Balance, Check, FailurePercent, Fault, FaultAbort, FaultDelay, HealthCheck,
-    LoadBalancer, OutlierDetection, Retry, RetryBudget, RetryOn, SettingLayer, SettingOrigin, SettingOrigins,
-    SuccessRate, Timeouts, TrafficSettings,
+    LoadBalancer, OutlierDetection, RateLimit, RateLimitBy, Retry, RetryBudget, RetryOn, SettingLayer,
+    SettingOrigin, SettingOrigins, SuccessRate, Timeouts, TrafficSettings,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};

@@ -29,7 +29,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("Mesh", "spec.defaults.loadBalancer.policy=maglev"),
     ("Mesh", "spec.defaults.loadBalancer.policy=ringHash"),
     ("Mesh", "spec.defaults.loadBalancer.slowStart"),
-    ("Mesh", "spec.defaults.rateLimit"),
     ("Mesh", "spec.discovery"),
     ("Mesh", "spec.mtls.mode=Permissive"),
     ("Mesh", "spec.mtls.mode=Strict"),
@@ -46,7 +45,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("TrafficPolicy", "spec.loadBalancer.policy=maglev"),
     ("TrafficPolicy", "spec.loadBalancer.policy=ringHash"),
     ("TrafficPolicy", "spec.loadBalancer.slowStart"),
-    ("TrafficPolicy", "spec.rateLimit"),
 ];
 
 /// Whether the field, value or kind is in the list.

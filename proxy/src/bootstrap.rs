@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin::{
         Admin, AdminState,
-        services::{EndpointView, PortView, ServiceView},
+        services::{EndpointView, PortView, ServiceView, callee},
     },
     app::{Options, StartError},
     balance::keeper::Keeper,
@@ -346,11 +346,14 @@ fn admin_state(
         status: status.clone(),
         metrics: metrics.clone(),
         log_level,
-        services: Box::new(move || store.load().services.iter().map(|service| view(service)).collect()),
+        services: Box::new(move || {
+            let snapshot = store.load();
+            snapshot.services.iter().map(|service| view(&snapshot, service)).collect()
+        }),
     }
 }
 
-fn view(service: &Service) -> ServiceView {
+fn view(snapshot: &Snapshot, service: &Service) -> ServiceView {
     let now = Instant::now();
     let port = |(from, port): (&DestinationPort, &Arc<Port>)| {
         let set = port.backend.endpoints.load();
@@ -365,6 +368,7 @@ fn view(service: &Service) -> ServiceView {
         name: service.source.name.to_string(),
         hosts: service.source.hosts.clone(),
         ports: service.source.ports.iter().zip(&service.ports).map(port).collect(),
+        callee: callee::of(snapshot, &service.source.name),
     }
 }
 

@@ -77,6 +77,8 @@ pub enum Failure {
     StreamIdle,
     /// A limit of the proxy or of the Service is reached.
     Overloaded,
+    /// A rate limit of the Service is reached.
+    RateLimited,
     /// A fault that policy makes on purpose; the status is the one that policy, or the request itself, asks for.
     FaultInjected(Abort),
     /// The request asks for a fault, by the header that policy names, and the value cannot be read.
@@ -163,6 +165,8 @@ pub enum Flag {
     UT,
     /// Overload.
     UO,
+    /// Rate limit.
+    RL,
     /// Loop.
     LP,
     /// The caller went away.
@@ -180,7 +184,7 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in a fixed order: the order of metric cells.
-    pub const ALL: [Flag; 15] = [
+    pub const ALL: [Flag; 16] = [
         Flag::DPE,
         Flag::NR,
         Flag::UH,
@@ -190,6 +194,7 @@ impl Flag {
         Flag::UPE,
         Flag::UT,
         Flag::UO,
+        Flag::RL,
         Flag::LP,
         Flag::DC,
         Flag::FI,
@@ -210,6 +215,7 @@ impl Flag {
             Flag::UPE => "UPE",
             Flag::UT => "UT",
             Flag::UO => "UO",
+            Flag::RL => "RL",
             Flag::LP => "LP",
             Flag::DC => "DC",
             Flag::FI => "FI",
@@ -281,6 +287,7 @@ impl Failure {
             Failure::AttemptTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "attempt_timeout"),
             Failure::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "stream_idle_timeout"),
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
+            Failure::RateLimited => (StatusCode::TOO_MANY_REQUESTS, 8, Flag::RL, "rate_limited"),
             Failure::FaultInjected(with) => (with.status, with.grpc, Flag::FI, "fault_injected"),
             Failure::InvalidFault => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "invalid_fault"),
             Failure::Loop => (StatusCode::LOOP_DETECTED, 10, Flag::LP, "loop"),

@@ -6,6 +6,7 @@
 //! retry itself; it listens ([`hears`]) and tells ([`report`]). Nothing is sent and no name is looked up, so what only
 //! the network knows (a dead endpoint, a name without address) is not in it.
 
+mod callee;
 mod candidates;
 mod connection;
 mod door;
@@ -26,7 +27,7 @@ pub use question::{Door, Question, QuestionError};
 pub use report::*;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Instant, SystemTime},
 };
 
@@ -99,6 +100,8 @@ struct Admitted<'a> {
     head: &'a Parts,
     checked: &'a Checked,
     dice: Option<u64>,
+    /// By which side it comes, and from where.
+    from: (Side, IpAddr),
 }
 
 impl Explainer {
@@ -134,7 +137,12 @@ impl Explainer {
                 report.check.changes = sent::changed(&before, &head);
                 self.decided(
                     &way,
-                    Admitted { head: &head, checked: &checked, dice: question.dice },
+                    Admitted {
+                        head: &head,
+                        checked: &checked,
+                        dice: question.dice,
+                        from: (way.listener.side, question.peer),
+                    },
                     form,
                     &mut report,
                 );

@@ -11,7 +11,7 @@ use crate::{
     error::Failure,
     exchange::{Exchange, decision_head},
     listen::connection::Connection,
-    policy::{self, Pinned},
+    policy::{self, Pinned, rate_limit},
     request::forwarded,
 };
 
@@ -46,6 +46,12 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     forwarded::tell_app(&mut head.headers, &connection.address, forwarded::Scheme::Http);
     exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
 
+    // rate limit: what the Service takes in a time, before anything is spent on the request.
+    let told = match rate_limit::check(&exchange, decision.rule(), &head.headers) {
+        Ok(told) => told,
+        Err(refused) => return refused.answer(exchange),
+    };
+
     // The policy stages, the one hop to the app, the answer.
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, facts.dice) },
@@ -55,5 +61,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             return exchange.refuse(Failure::Internal);
         }
     };
-    policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await
+    let mut answer = policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await;
+    told.tell(&mut answer);
+    answer
 }

@@ -9,6 +9,7 @@ pub(crate) mod headers;
 pub(crate) mod mirror;
 pub(crate) mod outlier_detection;
 mod pinned;
+pub(crate) mod rate_limit;
 pub(crate) mod replay;
 pub(crate) mod retry;
 pub(crate) mod session;

@@ -142,6 +142,18 @@ async fn sweep(worker: Rc<Worker>) {
     loop {
         timer.expired().await;
         worker.pool.sweep(Instant::now(), worker.pool_idle());
+        // One of the workers is enough.
+        if worker.id == 0 {
+            forget_idle_callers(&worker);
+        }
         timer.reset(Instant::now() + SWEEP);
     }
+}
+
+/// Rate limits forget callers that have been away.
+fn forget_idle_callers(worker: &Worker) {
+    let now = Instant::now().into_std();
+    let snapshot = worker.snapshot();
+    let limits = snapshot.inbound.iter().flat_map(|listener| &listener.rule.rate_limits);
+    limits.flat_map(|limits| limits.iter()).for_each(|limit| limit.forget_idle(now));
 }

@@ -30,6 +30,7 @@ const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("http-proxy.yaml", "interop.rs"),
     ("mirror.yaml", "mirror.rs"),
+    ("rate-limit.yaml", "rate_limit.rs"),
     ("session-persistence.yaml", "session_persistence.rs"),
     ("tls-outside.yaml", "tls_outside.rs"),
     ("tracing.yaml", "tracing.rs"),

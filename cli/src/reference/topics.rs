@@ -24,6 +24,7 @@ const PAGES: &[Page] = pages![
     "precedence",
     "retries",
     "sessions",
+    "rate-limits",
     "fault-injection",
     "errors",
     "metrics",

@@ -1,7 +1,7 @@
 //! Precedence: which policies, route fields and mesh defaults speak for a Service or a rule, most specific first.
 //!
-//! Route rule field > policy on the rule > on the route > on the Service > `Mesh.spec.defaults` > built-in. Of two
-//! policies on one target the older comes first. How they become one value, leaf by leaf, is [`merge`]'s.
+//! Route rule field > policy on the rule > on the route > on the Service > on its namespace > `Mesh.spec.defaults` >
+//! built-in. Of two policies on one target the older comes first. How they become one value, leaf by leaf, is [`merge`]'s.
 
 mod merge;
 
@@ -40,6 +40,8 @@ enum TargetName {
 pub(crate) struct Layers<'a> {
     sources: &'a Sources,
     by_target: HashMap<Target, Vec<Layer<'a>>>,
+    /// Policies without a target: what they hold is for every Service of their namespace.
+    by_namespace: HashMap<&'a str, Vec<Layer<'a>>>,
     defaults: Vec<Layer<'a>>,
     /// Merged settings of Services that were asked for, so that equal ones are one value.
     merged: RefCell<HashMap<Option<ObjectName>, Arc<TrafficSettings>>>,
@@ -49,8 +51,15 @@ impl<'a> Layers<'a> {
     /// Collects the bodies, the older before the younger.
     pub(crate) fn new(objects: &'a Objects, sources: &'a Sources) -> Self {
         let mut by_target: HashMap<Target, Vec<Layer<'a>>> = HashMap::new();
+        let mut by_namespace: HashMap<&str, Vec<Layer<'a>>> = HashMap::new();
         for policy in &objects.policies {
             let spec = &policy.body.spec;
+            let layer =
+                |on| Layer { blocks: spec.blocks(), on, policy: Some(&policy.name), span: policy.span };
+            if spec.target_refs.is_empty() {
+                let here = by_namespace.entry(&policy.name.namespace).or_default();
+                here.push(layer(SettingLayer::PolicyOnNamespace));
+            }
             for target in spec.target_refs.iter() {
                 let section = target.section_name.as_ref().map(|section| section.value.0.clone());
                 let kind = target.kind.value.route().map_or(TargetName::Service, TargetName::Route);
@@ -59,10 +68,8 @@ impl<'a> Layers<'a> {
                     (TargetName::Route(_), None) => SettingLayer::PolicyOnRoute,
                     (TargetName::Route(_), Some(_)) => SettingLayer::PolicyOnRule,
                 };
-                let layer =
-                    Layer { blocks: spec.blocks(), on, policy: Some(&policy.name), span: policy.span };
                 let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
-                by_target.entry((kind, name, section)).or_default().push(layer);
+                by_target.entry((kind, name, section)).or_default().push(layer(on));
             }
         }
         let defaults =
@@ -72,7 +79,13 @@ impl<'a> Layers<'a> {
                 policy: None,
                 span: body.span,
             });
-        Self { sources, by_target, defaults: defaults.take(1).collect(), merged: RefCell::default() }
+        Self {
+            sources,
+            by_target,
+            by_namespace,
+            defaults: defaults.take(1).collect(),
+            merged: RefCell::default(),
+        }
     }
 
     /// As `new`, where nobody asks for the places of merged values.
@@ -103,7 +116,8 @@ impl<'a> Layers<'a> {
 
     fn of_service(&self, service: Option<&ObjectName>) -> Vec<Layer<'a>> {
         let own = service.and_then(|name| self.by_target.get(&(TargetName::Service, name.clone(), None)));
-        own.into_iter().flatten().chain(&self.defaults).copied().collect()
+        let around = service.and_then(|name| self.by_namespace.get(&*name.namespace));
+        own.into_iter().chain(around).flatten().chain(&self.defaults).copied().collect()
     }
 
     /// The settings of a rule for requests to the Service; those of the Service itself where nothing is added.

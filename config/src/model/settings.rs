@@ -4,6 +4,7 @@ mod fault;
 mod health_check;
 mod load_balancer;
 mod outlier_detection;
+mod rate_limit;
 mod retry;
 mod timeouts;
 
@@ -11,6 +12,7 @@ pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
 pub use health_check::{Check, HealthCheck};
 pub use load_balancer::{Balance, LoadBalancer};
 pub use outlier_detection::{FailurePercent, OutlierDetection, SuccessRate};
+pub use rate_limit::{RateLimit, RateLimitBy};
 pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
 pub use timeouts::Timeouts;
 
@@ -27,6 +29,9 @@ pub struct TrafficSettings {
     pub retry: Retry,
     /// How an endpoint is chosen. Taken from the settings of the backend's own Service port, never of a rule.
     pub load_balancer: LoadBalancer,
+    /// What the proxy before the service lets through, each limit for itself.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimit>,
     /// What is done to requests on purpose.
     #[serde(skip_serializing_if = "Fault::is_none")]
     pub fault: Fault,
@@ -68,6 +73,8 @@ pub enum SettingLayer {
     PolicyOnRoute,
     /// A TrafficPolicy on the Service.
     PolicyOnService,
+    /// A TrafficPolicy on every Service of its namespace.
+    PolicyOnNamespace,
     /// `Mesh.spec.defaults`.
     MeshDefaults,
 }

@@ -3,12 +3,14 @@
 mod fault;
 mod load_balancer;
 mod outlier_detection;
+mod rate_limit;
 mod retry;
 mod timeouts;
 
 pub(crate) use fault::FaultBody;
 pub(crate) use load_balancer::{Balance, LoadBalancerBody};
 pub(crate) use outlier_detection::{FailurePercentBody, OutlierDetectionBody, Run, SuccessRateBody};
+pub(crate) use rate_limit::{RateLimitBody, RateLimitBy};
 pub(crate) use retry::{Condition, RetryBody};
 pub(crate) use timeouts::TimeoutsBody;
 
@@ -34,6 +36,9 @@ macro_rules! policy_body {
                 retry("retry"): Setting<RetryBody>,
                 /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
                 load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
+                /// How many requests a Service takes in a time; null takes those of less specific policies away. Refused on a
+                /// route (OR151), since the proxy before the service holds it.
+                rate_limit("rateLimit"): Setting<RateLimitBody>,
                 /// Failures and delays that are made on purpose; null switches all off. Refused on a TCPRoute or TLSRoute (OR151).
                 fault("fault"): Setting<FaultBody>,
                 /// Which endpoints are left out for a while because requests to them fail; null switches it off. Refused on
@@ -49,6 +54,7 @@ macro_rules! policy_body {
                     timeouts: &self.timeouts,
                     retry: &self.retry,
                     load_balancer: &self.load_balancer,
+                    rate_limit: &self.rate_limit,
                     fault: &self.fault,
                     outlier_detection: &self.outlier_detection,
                 }
@@ -76,8 +82,9 @@ object! {
 policy_body! {
     /// The policy.
     pub(crate) struct TrafficPolicySpec {
-        /// What it holds for, at least one. Of two policies for one target the older wins field by field, with a warning
-        /// (OR147).
+        /// What it holds for. Of two policies for one target the older wins field by field, with a warning (OR147). Only a
+        /// policy that holds nothing but `rateLimit` and `concurrency` may go without: it holds for every Service of its
+        /// namespace.
         target_refs("targetRefs"): List<TargetRef, 16>,
     }
 }
@@ -93,6 +100,7 @@ pub(crate) struct Blocks<'a> {
     pub(crate) timeouts: &'a Setting<TimeoutsBody>,
     pub(crate) retry: &'a Setting<RetryBody>,
     pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
+    pub(crate) rate_limit: &'a Setting<RateLimitBody>,
     pub(crate) fault: &'a Setting<FaultBody>,
     pub(crate) outlier_detection: &'a Setting<OutlierDetectionBody>,
 }
@@ -100,6 +108,11 @@ pub(crate) struct Blocks<'a> {
 impl Blocks<'_> {
     /// Whether none is written.
     pub(crate) fn are_absent(&self) -> bool {
+        self.of_callers_are_absent() && self.of_callees_are_absent()
+    }
+
+    /// Whether none of those is written that the callers' proxies heed.
+    pub(crate) fn of_callers_are_absent(&self) -> bool {
         self.timeouts.is_unset()
             && self.retry.is_unset()
             && self.load_balancer.0.is_none()
@@ -107,12 +120,29 @@ impl Blocks<'_> {
             && self.outlier_detection.is_unset()
     }
 
+    /// Whether none of those is written that the proxy before the service heeds.
+    pub(crate) fn of_callees_are_absent(&self) -> bool {
+        self.rate_limit.is_unset()
+    }
+
+    /// Whether nothing is written but a rate limit.
+    pub(crate) fn are_rate_limit_alone(&self) -> bool {
+        self.of_callers_are_absent() && !self.rate_limit.is_unset()
+    }
+
     /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand; what
     /// null switches off has no place but that of the `whole`.
     pub(crate) fn of_service_alone(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
         let load_balancer = self.load_balancer.0.as_ref().map(|body| ("loadBalancer", body.span));
         let outliers = self.outlier_detection.place(whole, |body| body.span);
-        load_balancer.into_iter().chain(outliers.map(|span| ("outlierDetection", span)))
+        let own = load_balancer.into_iter().chain(outliers.map(|span| ("outlierDetection", span)));
+        own.chain(self.of_callees(whole))
+    }
+
+    /// Those that the proxy before the service heeds, with where they stand.
+    pub(crate) fn of_callees(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
+        let rate_limit = self.rate_limit.place(whole, |body| body.span);
+        rate_limit.map(|span| ("rateLimit", span)).into_iter()
     }
 
     /// The written ones that act on requests, and not on connections that are passed on whole, in the same way.

@@ -1,10 +1,52 @@
-//! What callees hold: rate limits and limits of concurrency, which stand where the callee can see them.
+//! What callees hold: rate limits and limits of concurrency, on targets whose requests they can see.
+
+use std::time::Duration;
 
 use super::Checks;
 use crate::{
-    convert::{HeaderName, Spanned},
+    convert::{HeaderName, Setting, Spanned},
     diagnostic::{Code, Fault},
+    model::{AppProtocol, ObjectName},
+    objects::Object,
+    schema::{RateLimitBody, RateLimitBy, TargetKind, TrafficPolicy},
 };
+
+/// Of a TrafficPolicy.
+pub(super) fn policy(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
+    let spec = &policy.body.spec;
+    rate_limit(&spec.rate_limit, checks);
+    for target in spec.target_refs.iter().filter(|target| target.kind.value == TargetKind::Service) {
+        let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
+        if !is_opaque(&name, checks) {
+            continue;
+        }
+        for (word, span) in spec.blocks().of_callees(policy.span) {
+            let message = format!("`{word}` has no effect: the ports of `{name}` pass connections on whole");
+            let fault = Fault::warning(Code::NoEffect, span, message);
+            checks.push(fault.related(target.name.span, "it counts requests, and nobody sees any here"));
+        }
+    }
+}
+
+/// Whether no port of a Service has requests.
+fn is_opaque(service: &ObjectName, checks: &Checks<'_>) -> bool {
+    let entry = checks.services.get(service).filter(|entry| entry.complete && !entry.ports.is_empty());
+    entry
+        .is_some_and(|entry| entry.ports.iter().all(|port| port.protocol.is_some_and(AppProtocol::is_opaque)))
+}
+
+/// Of a policy, or of the mesh's defaults.
+pub(super) fn rate_limit(limit: &Setting<RateLimitBody>, checks: &mut Checks<'_>) {
+    let Setting::Set(body) = limit else { return };
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(24 * 3600));
+    if !(least..=most).contains(&body.per.value.0) {
+        let message = format!("{:?} is out of range", body.per.value.0);
+        checks.push(Fault::error(Code::Range, body.per.span, message).help("allowed: 1s to 24h"));
+    }
+    if let Some(RateLimitBy::Header(name)) = &body.by.0 {
+        header_arrives(name, checks);
+    }
+}
 
 /// Headers that proxies keep to themselves are gone before policy looks at a request.
 pub(super) fn header_arrives(header: &Spanned<HeaderName>, checks: &mut Checks<'_>) {

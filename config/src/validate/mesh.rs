@@ -1,6 +1,6 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, faults, outlier_detection, policies, repeats, telemetry, timeouts};
+use super::{Checks, faults, limits, outlier_detection, policies, repeats, telemetry, timeouts};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -27,6 +27,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
             policies::retry(&defaults.retry, checks);
             repeats::policy(&defaults.timeouts, &defaults.retry, checks);
             faults::policy(&defaults.fault, checks);
+            limits::rate_limit(&defaults.rate_limit, checks);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, faults, outlier_detection, repeats, timeouts};
+use super::{Checks, faults, limits, outlier_detection, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -17,9 +17,17 @@ pub(super) fn check(checks: &mut Checks<'_>) {
     let objects = checks.objects;
     for policy in &objects.policies {
         let spec = &policy.body.spec;
-        if spec.target_refs.is_empty() && spec.target_refs.complete {
+        let blocks = spec.blocks();
+        let for_all = blocks.of_callers_are_absent() && !blocks.of_callees_are_absent();
+        if spec.target_refs.is_empty() && spec.target_refs.complete && !for_all {
             let fault = Fault::error(Code::MissingField, policy.span, "the policy has no `targetRefs`");
-            checks.push(fault.help("such as `targetRefs: [{kind: Service, name: reviews}]`"));
+            let help = match blocks.of_callees_are_absent() {
+                true => "such as `targetRefs: [{kind: Service, name: reviews}]`",
+                false => {
+                    "without them a policy holds for its namespace, with `rateLimit` and `concurrency` alone"
+                }
+            };
+            checks.push(fault.help(help));
         }
         for target in spec.target_refs.iter() {
             target_exists(policy, target, checks);
@@ -34,6 +42,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         retry(&spec.retry, checks);
         repeats::policy(&spec.timeouts, &spec.retry, checks);
         faults::policy(&spec.fault, checks);
+        limits::policy(policy, checks);
     }
     contended(checks);
     attempts(checks);
@@ -198,7 +207,9 @@ fn attempts(checks: &mut Checks<'_>) {
 fn contended(checks: &mut Checks<'_>) {
     let objects = checks.objects;
     let mut first: HashMap<(ObjectName, &str, Option<&str>), (&ObjectName, Span)> = HashMap::new();
-    for policy in &objects.policies {
+    // Rate limits all count.
+    let one_wins = |policy: &&Object<TrafficPolicy>| !policy.body.spec.blocks().are_rate_limit_alone();
+    for policy in objects.policies.iter().filter(one_wins) {
         for target in policy.body.spec.target_refs.iter() {
             let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
             let section = target.section_name.as_ref().map(|section| &*section.value.0);

@@ -1,5 +1,7 @@
 //! `/services`: every destination with the endpoints that it has at this moment and what they are doing.
 
+pub(crate) mod callee;
+
 use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
@@ -7,6 +9,8 @@ use http::{Response, StatusCode};
 use http_body_util::Full;
 use outrigger_config::model::AppProtocol;
 use serde::Serialize;
+
+pub use callee::{CalleeView, RateLimitView};
 
 use super::{answer, parameter};
 use crate::{
@@ -23,6 +27,9 @@ pub struct ServiceView {
     pub hosts: Vec<Arc<str>>,
     /// Its ports.
     pub ports: Vec<PortView>,
+    /// What this proxy holds for it, where it stands behind this proxy and has limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee: Option<CalleeView>,
 }
 
 /// A port of a destination.
@@ -172,6 +179,13 @@ fn table(services: &[ServiceView]) -> String {
         }
         text.truncate(text.trim_end().len());
         text.push('\n');
+    }
+    let held = services.iter().filter_map(|service| Some((&service.name, service.callee.as_ref()?)));
+    for (at, (name, callee)) in held.enumerate() {
+        if at == 0 {
+            text.push('\n');
+        }
+        callee::lines(name, callee, &mut text);
     }
     text
 }

@@ -30,8 +30,12 @@ fn state() -> Arc<AdminState> {
         endpoints: vec![endpoint],
     };
     let empty = PortView { port: 81, endpoints: Vec::new(), ..port.clone() };
-    let service =
-        ServiceView { name: "shop/cart".into(), hosts: vec!["cart".into()], ports: vec![port, empty] };
+    let service = ServiceView {
+        name: "shop/cart".into(),
+        hosts: vec!["cart".into()],
+        ports: vec![port, empty],
+        callee: None,
+    };
     Arc::new(AdminState {
         status: Status::new(),
         metrics: Metrics::new(1),

@@ -3,11 +3,13 @@
 //! Fields are added here and never change their meaning. Places are `file:line:col`, objects `namespace/name`, Service
 //! ports `namespace/name:port`, durations as policy files write them. What is absent does not apply.
 
+mod callee;
 mod connection;
 mod fault;
 mod session;
 mod share;
 
+pub use callee::{Callee, RateLimit};
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use fault::{Fault, FaultShare};
 pub use session::Session;
@@ -277,7 +279,7 @@ pub struct Setting<T> {
     /// Its value; absent: off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub value: Option<T>,
-    /// `rule`, `policyOnRule`, `policyOnRoute`, `policyOnService`, `meshDefaults`, `builtIn`, `caller` where the request
+    /// `rule`, `policyOnRule`, `policyOnRoute`, `policyOnService`, `policyOnNamespace`, `meshDefaults`, `builtIn`, `caller` where the request
     /// itself asks for it, or `meshLimits` where a limit of the Mesh holds.
     pub layer: &'static str,
     /// The TrafficPolicy.

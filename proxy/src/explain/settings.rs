@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use outrigger_config::{
     format_duration,
-    model::{self, Balance, Limits, SettingLayer, SettingOrigins, TrafficSettings},
+    model::{self, Balance, Limits, SettingLayer, SettingOrigin, SettingOrigins, TrafficSettings},
 };
 
 use super::report::{ConnectionTimeouts, Retry, RetryCase, Setting, Timeouts};
@@ -24,18 +24,24 @@ use crate::{
 pub(super) fn setting<T>(origins: &SettingOrigins, leaf: &str, value: Option<T>) -> Setting<T> {
     match origins.get(leaf) {
         None => Setting { value, layer: "builtIn", policy: None, origin: None },
-        Some(origin) => Setting {
-            value,
-            layer: match origin.layer {
-                SettingLayer::Rule => "rule",
-                SettingLayer::PolicyOnRule => "policyOnRule",
-                SettingLayer::PolicyOnRoute => "policyOnRoute",
-                SettingLayer::PolicyOnService => "policyOnService",
-                SettingLayer::MeshDefaults => "meshDefaults",
-            },
-            policy: origin.policy.as_ref().map(ToString::to_string),
-            origin: Some(origin.origin.to_string()),
+        Some(origin) => said(origin, value),
+    }
+}
+
+/// A setting that stands at one place.
+pub(super) fn said<T>(origin: &SettingOrigin, value: Option<T>) -> Setting<T> {
+    Setting {
+        value,
+        layer: match origin.layer {
+            SettingLayer::Rule => "rule",
+            SettingLayer::PolicyOnRule => "policyOnRule",
+            SettingLayer::PolicyOnRoute => "policyOnRoute",
+            SettingLayer::PolicyOnService => "policyOnService",
+            SettingLayer::PolicyOnNamespace => "policyOnNamespace",
+            SettingLayer::MeshDefaults => "meshDefaults",
         },
+        policy: origin.policy.as_ref().map(ToString::to_string),
+        origin: Some(origin.origin.to_string()),
     }
 }
 

@@ -4,7 +4,7 @@ use http::uri::Scheme;
 use outrigger_config::model::{self, AppProtocol, Endpoints, RouteRule, ServicePort};
 
 use super::{
-    Admitted, Explainer, answered,
+    Admitted, Explainer, answered, callee,
     hears::Hears,
     refusal,
     report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
@@ -97,6 +97,7 @@ impl Explainer {
         share.backend = name(backend);
         share.endpoints = self.endpoints(backend);
         share.load_balancer = (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+        share.callee = callee::told(&backend.settings, admitted);
         let protocol = backend.protocol.spoken_to(admitted.checked.version);
         share.tls = self.tls(backend);
         let by_rule = source.iter().flat_map(|rule| &rule.mirrors).map(|mirror| ("rule", mirror));

@@ -1,5 +1,6 @@
 //! An explanation as text: the answer in one line, then why, in the order in which it came about.
 
+mod callee;
 mod connection;
 mod fault;
 mod retry;
@@ -184,6 +185,7 @@ impl Page {
                 let word = balance.value.as_deref().unwrap_or_default();
                 lines.push(format!("{indent}chosen by {word}{}", self.source(balance)));
             }
+            lines.extend(self.callee(share).into_iter().map(|line| format!("{indent}{line}")));
         }
         self.section(if several { "shares" } else { "backend" }, &lines);
     }
@@ -321,6 +323,7 @@ impl Page {
             "policyOnRule" => format!("TrafficPolicy {policy} on the rule"),
             "policyOnRoute" => format!("TrafficPolicy {policy} on the route"),
             "policyOnService" => format!("TrafficPolicy {policy} on the Service"),
+            "policyOnNamespace" => format!("TrafficPolicy {policy} on its namespace"),
             _ => "Mesh defaults".to_owned(),
         };
         format!("  {}{}", self.paint("2", &words), self.place(setting.origin.as_ref()))

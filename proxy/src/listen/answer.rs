@@ -149,6 +149,7 @@ pub(crate) fn describe(failure: Failure) -> &'static str {
         Failure::AttemptTimeout => "the upstream did not answer within the attempt timeout",
         Failure::StreamIdle => "no byte moved within the idle timeout",
         Failure::Overloaded => "a limit is reached",
+        Failure::RateLimited => "more requests came than a limit of this service lets through",
         Failure::FaultInjected(_) => "policy lets this request fail, to see what happens then",
         Failure::InvalidFault => "the fault that this request asks for cannot be read",
         Failure::Loop => "the request would come back to this proxy",

@@ -24,7 +24,13 @@ use super::{
 };
 use crate::{
     ctx::Side,
-    policy::{budget::Budget, cors::Cors, fault::Fault, session::Session},
+    policy::{
+        budget::Budget,
+        cors::Cors,
+        fault::Fault,
+        rate_limit::{LimitKey, RateLimit},
+        session::Session,
+    },
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::{metrics::Metrics, trace::Tracing},
     upstream::tls::{Connectors, Outward},
@@ -84,6 +90,7 @@ pub(crate) fn build_to_serve(
         connectors,
         carry: previous.map(Carry::from).unwrap_or_default(),
         backends: foldhash::HashMap::default(),
+        rate_limits: foldhash::HashMap::default(),
         regexes: Regexes::default(),
     };
     builder.backends(&resources.destinations);
@@ -124,6 +131,8 @@ struct Builder<'a> {
     connectors: &'a Connectors,
     carry: Carry<'a>,
     backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
+    /// Those of this snapshot: listeners of one Service share them.
+    rate_limits: foldhash::HashMap<LimitKey, Arc<RateLimit>>,
     regexes: Regexes,
 }
 
@@ -191,7 +200,7 @@ impl Builder<'_> {
             None => return Err(BuildError::UnknownService(name)),
         };
         let budget = self.carry.budget(&name, &from.settings.retry.budget);
-        let default_rule = self.default_rule(Side::Outbound, &backend, Some(budget))?;
+        let default_rule = Arc::new(self.default_rule(Side::Outbound, &backend, Some(budget))?);
         let routes = match &from.routes {
             None => None,
             Some(rules) => {
@@ -226,6 +235,7 @@ impl Builder<'_> {
             redirect: redirection(from.redirect.as_ref(), port),
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
+            rate_limits: None,
             fault: Fault::compile(&from.settings.fault)?,
             session: Session::of(from)?,
             mirrors: self.mirrors(&from.mirrors),
@@ -274,7 +284,7 @@ impl Builder<'_> {
         // What is counted into a budget stays while the budget itself is the same.
         let budget = self.previous.map(|previous| &previous.egress_rule.budget);
         let kept = budget.filter(|budget| *budget.config() == settings.retry.budget);
-        self.default_rule(Side::Outbound, &self.egress_backend(settings), kept.cloned())
+        self.default_rule(Side::Outbound, &self.egress_backend(settings), kept.cloned()).map(Arc::new)
     }
 
     fn egress_backend(&self, settings: &Arc<TrafficSettings>) -> Arc<Backend> {
@@ -295,9 +305,9 @@ impl Builder<'_> {
         side: Side,
         backend: &Arc<Backend>,
         budget: Option<Arc<Budget>>,
-    ) -> Result<Arc<Rule>, BuildError> {
+    ) -> Result<Rule, BuildError> {
         let settings = &backend.settings;
-        Ok(Arc::new(Rule {
+        Ok(Rule {
             id: None,
             service: backend.label.clone(),
             route: "default".into(),
@@ -308,6 +318,7 @@ impl Builder<'_> {
             redirect: None,
             rewrite: None,
             cors: None,
+            rate_limits: None,
             fault: match side {
                 Side::Inbound => None,
                 Side::Outbound => Fault::compile(&settings.fault)?,
@@ -318,7 +329,7 @@ impl Builder<'_> {
             total_weight: 1,
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),
             metrics: self.metrics.route(side, &backend.label, "default"),
-        }))
+        })
     }
 }
 

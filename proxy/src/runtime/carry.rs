@@ -1,15 +1,22 @@
 //! State that outlives a reload, by key. It moves here and nowhere else.
 //!
 //! Endpoint cells (with the load of every endpoint) by Service port or app address, retry budgets by Service port and
-//! rule, TLS (with its sessions, and its name in the pools) by destination. What a new policy no longer names goes with
+//! rule, rate limits by policy and Service, TLS (with its sessions, and its name in the pools) by destination. What a new policy no longer names goes with
 //! the last request that uses it.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use outrigger_config::model::{Destination, ObjectName, RetryBudget, RuleId, ServicePort};
+use outrigger_config::model::{self, Destination, ObjectName, RetryBudget, RuleId, ServicePort};
 
 use super::snapshot::{Backend, Rule, Snapshot};
-use crate::{balance::EndpointCell, policy::budget::Budget, upstream::tls::Outward};
+use crate::{
+    balance::EndpointCell,
+    policy::{
+        budget::Budget,
+        rate_limit::{LimitKey, RateLimit},
+    },
+    upstream::tls::Outward,
+};
 
 /// What the last snapshot leaves to the next.
 #[derive(Default)]
@@ -19,6 +26,7 @@ pub(super) struct Carry<'a> {
     apps: foldhash::HashMap<SocketAddr, &'a Arc<Backend>>,
     budgets: foldhash::HashMap<&'a ServicePort, &'a Arc<Budget>>,
     rule_budgets: foldhash::HashMap<(&'a ServicePort, &'a RuleId), &'a Arc<Budget>>,
+    rate_limits: foldhash::HashMap<&'a LimitKey, &'a Arc<RateLimit>>,
 }
 
 impl<'a> Carry<'a> {
@@ -40,6 +48,8 @@ impl<'a> Carry<'a> {
             if let Some(backend) = app_backend(&listener.rule) {
                 carry.apps.insert(listener.source.app, backend);
             }
+            let limits = listener.rule.rate_limits.iter().flat_map(|limits| limits.iter());
+            carry.rate_limits.extend(limits.map(|limit| (&limit.key, limit)));
         }
         carry
     }
@@ -64,6 +74,11 @@ impl<'a> Carry<'a> {
             Some(backend) => backend.endpoints.clone(),
             None => Arc::new(EndpointCell::fixed(address)),
         }
+    }
+
+    /// The counts of a rate limit. One that allows something else now starts anew.
+    pub(super) fn rate_limit(&self, key: &LimitKey, config: &model::RateLimit) -> Option<Arc<RateLimit>> {
+        self.rate_limits.get(key).filter(|old| old.is(config)).map(|old| Arc::clone(old))
     }
 
     /// The budget of a Service port. One whose configuration changed starts anew.

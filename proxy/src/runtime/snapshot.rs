@@ -16,7 +16,7 @@ use super::opaque::{ConnectionRule, Opaque};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
-    policy::{budget::Budget, cors::Cors, fault::Fault, session::Session},
+    policy::{budget::Budget, cors::Cors, fault::Fault, rate_limit::RateLimits, session::Session},
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
@@ -250,6 +250,8 @@ pub struct Rule {
     pub rewrite: Option<Box<model::Rewrite>>,
     /// Which pages of other origins may use its answers.
     pub(crate) cors: Option<Box<Cors>>,
+    /// What the callee lets through; only an inbound listener's rule has limits.
+    pub(crate) rate_limits: Option<Box<RateLimits>>,
     /// What is done to its requests on purpose.
     pub(crate) fault: Option<Box<Fault>>,
     /// Keeps callers with the endpoints that answered them first.

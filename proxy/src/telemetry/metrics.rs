@@ -8,9 +8,11 @@ mod backend;
 mod collect;
 mod connection;
 mod endpoints;
+mod handles;
 mod listener;
 mod mirror;
 mod process;
+mod rate_limit;
 mod route;
 mod spans;
 
@@ -19,13 +21,12 @@ pub use connection::{ConnectionMetrics, Direction};
 pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
+pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
 pub use route::{FaultKind, RouteMetrics, SessionOutcome, TunnelKind};
 pub use spans::SpansDropped;
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -34,6 +35,7 @@ use prometheus::{Encoder as _, Registry, TEXT_FORMAT, TextEncoder};
 
 use super::shard::Shared;
 use crate::ctx::Side;
+use handles::Handles;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +75,7 @@ macro_rules! families {
 families! {
     REQUESTS: Counter "outrigger_requests_total" ["side", "service", "route", "code", "flag"],
         "Requests that have ended, by the status that the caller got and the access-log flag.",
-        "2 x routes x (53 codes x 16 flags, of which a handful occur)";
+        "2 x routes x (53 codes x 17 flags, of which a handful occur)";
     REQUEST_DURATION: Histogram "outrigger_request_duration_seconds" ["side", "service", "route"],
         "From the complete request head to the last byte of the answer.", "2 x routes x 20";
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
@@ -82,6 +84,11 @@ families! {
         "Requests whose connection became a tunnel: WebSocket, another upgrade, CONNECT.", "2 x routes x 3";
     TUNNELS_OPEN: Gauge "outrigger_tunnels_open" ["side", "service", "route"],
         "Tunnels that have begun and not ended; their requests are open too.", "2 x routes";
+    RATE_LIMITED: Counter "outrigger_rate_limit_requests_total" ["service", "policy", "outcome"],
+        "Requests by what a rate limit said of them; `service` without a port, `policy` is `mesh` for the defaults.",
+        "limits x 3";
+    RATE_LIMIT_CALLERS: Gauge "outrigger_rate_limit_callers" ["service", "policy"],
+        "Callers that a rate limit counts apart now.", "limits";
     FAULTS: Counter "outrigger_faults_total" ["service", "route", "kind"],
         "Faults that policy has made on purpose: delays, and answers that no service made.", "routes x 2";
     SESSIONS: Counter "outrigger_sessions_total" ["side", "service", "route", "outcome"],
@@ -127,7 +134,7 @@ families! {
         "Connections closed at once because the limit was reached.", "listeners";
     TCP_CONNECTIONS: Counter "outrigger_tcp_connections_total" ["side", "service", "route", "flag"],
         "Connections passed on whole that have ended, by the access-log flag.",
-        "2 x routes x 16 flags, of which a handful occur";
+        "2 x routes x 17 flags, of which a handful occur";
     TCP_CONNECTIONS_OPEN: Gauge "outrigger_tcp_connections_open" ["side", "service", "route"],
         "Connections passed on whole that have begun and not ended.", "2 x routes";
     TCP_CONNECTION_DURATION: Histogram "outrigger_tcp_connection_duration_seconds" ["side", "service", "route"],
@@ -172,36 +179,6 @@ families! {
         "When the process started, as Unix time.", "1";
 }
 
-/// Handles by label values, as long as somebody uses them.
-#[derive(Debug)]
-struct Handles<K, H> {
-    by_key: HashMap<K, Weak<H>>,
-    sweep_at: usize,
-}
-
-impl<K: Hash + Eq, H> Handles<K, H> {
-    fn new() -> Self {
-        Self { by_key: HashMap::new(), sweep_at: 64 }
-    }
-
-    fn find_or_create(&mut self, key: K, create: impl FnOnce(&K) -> H) -> Arc<H> {
-        if let Some(handle) = self.by_key.get(&key).and_then(Weak::upgrade) {
-            return handle;
-        }
-        if self.by_key.len() >= self.sweep_at {
-            self.by_key.retain(|_, handle| handle.strong_count() > 0);
-            self.sweep_at = (self.by_key.len() * 2).max(64);
-        }
-        let handle = Arc::new(create(&key));
-        self.by_key.insert(key, Arc::downgrade(&handle));
-        handle
-    }
-
-    fn alive(&self) -> Vec<Arc<H>> {
-        self.by_key.values().filter_map(Weak::upgrade).collect()
-    }
-}
-
 /// Label values of a route handle.
 type RouteKey = (Side, Box<str>, Box<str>);
 
@@ -214,6 +191,7 @@ struct Counters {
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
     endpoints: Mutex<Handles<Box<str>, EndpointMetrics>>,
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
+    rate_limits: Mutex<Handles<[Box<str>; 2], RateLimitMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     parse_errors: [Shared; ParseError::ALL.len()],
     informational_dropped: Shared,
@@ -244,6 +222,7 @@ impl Metrics {
             backends: Mutex::new(Handles::new()),
             endpoints: Mutex::new(Handles::new()),
             mirrors: Mutex::new(Handles::new()),
+            rate_limits: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
             parse_errors: Default::default(),
             informational_dropped: Shared::default(),
@@ -298,6 +277,15 @@ impl Metrics {
         let workers = self.counters.workers;
         let mut handles = self.counters.mirrors.lock();
         handles.find_or_create(service.into(), |service| MirrorMetrics::new(workers, service.clone()))
+    }
+
+    /// The handle of one rate limit. `service` is `namespace/name`, `policy` too, or `mesh`.
+    pub fn rate_limit(&self, service: &str, policy: &str) -> Arc<RateLimitMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.rate_limits.lock();
+        handles.find_or_create([service.into(), policy.into()], |[service, policy]| {
+            RateLimitMetrics::new(workers, service.clone(), policy.clone())
+        })
     }
 
     /// The handle of one listener, named by the address that the policy gives it. Listeners of one side that ask for the

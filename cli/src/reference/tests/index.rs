@@ -23,7 +23,8 @@ pub(super) fn page() -> String {
          | [precedence](precedence.md) | which value holds where several policies have one |\n\
          | [retries](retries.md) | what is repeated, and what never is |\n\
          | [sessions](sessions.md) | how a caller stays with its endpoint |\n\
-         | [fault injection](fault-injection.md) | delays and failures that are made on purpose |
+         | [rate limits](rate-limits.md) | how many requests a Service takes, and from whom |\n\
+         | [fault injection](fault-injection.md) | delays and failures that are made on purpose |\n\
          | [errors](errors.md) | answers that the proxy makes itself: 404, 500, 503 and the others |\n\
          | [metrics](metrics.md) | what `/metrics` shows |\n\
          | [access log](access-log.md) | the fields of a line |\n\

@@ -5,6 +5,7 @@
 mod fault;
 mod load_balancer;
 mod outlier_detection;
+mod rate_limit;
 mod retry;
 mod timeouts;
 
@@ -42,12 +43,14 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
         merge.on_rule(field, &mut retry);
     }
     let load_balancer = merge.load_balancer();
+    let rate_limits = merge.rate_limits();
     let fault = merge.fault();
     let outlier_detection = merge.outlier_detection();
     TrafficSettings {
         timeouts,
         retry,
         load_balancer,
+        rate_limits,
         outlier_detection,
         health_check: None,
         fault,
@@ -65,9 +68,13 @@ impl Merge<'_> {
     /// The value of the first layer that says something of a leaf, which is noted with its place.
     fn first<T>(&mut self, leaf: &'static str, read: impl Fn(&Layer<'_>) -> Option<(T, Span)>) -> Option<T> {
         let (layer, (value, span)) = self.layers.iter().find_map(|layer| Some((layer, read(layer)?)))?;
-        let (on, policy) = (layer.on, layer.policy.cloned());
-        self.origins.insert(leaf, SettingOrigin { layer: on, policy, origin: self.sources.origin(&span) });
+        self.origins.insert(leaf, self.origin(layer, &span));
         Some(value)
+    }
+
+    fn origin(&self, layer: &Layer<'_>, span: &Span) -> SettingOrigin {
+        let (on, policy) = (layer.on, layer.policy.cloned());
+        SettingOrigin { layer: on, policy, origin: self.sources.origin(span) }
     }
 
     /// Notes a leaf that the rule itself sets.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Outcome, Setting};
+use super::{Callee, Outcome, Setting};
 
 /// One backend of the rule.
 #[derive(Clone, Debug, Serialize)]
@@ -34,6 +34,9 @@ pub struct Share {
     /// How one of the endpoints is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<Setting<String>>,
+    /// What the proxy before it holds; absent: nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub callee: Option<Callee>,
     /// Its endpoints.
     pub endpoints: Vec<Endpoint>,
     /// Where copies of its requests go.
@@ -55,6 +58,7 @@ impl Share {
             response_headers: Vec::new(),
             tls: None,
             load_balancer: None,
+            callee: None,
             endpoints: Vec::new(),
             mirrors: Vec::new(),
         }

@@ -74,6 +74,7 @@ pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
                 redirect: None,
                 rewrite: None,
                 cors: None,
+                rate_limits: None,
                 fault: None,
                 session: None,
                 mirrors: [].into(),

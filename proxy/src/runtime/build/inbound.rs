@@ -1,19 +1,22 @@
 //! Listeners in front of the app, with what the callee holds for whoever calls.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use outrigger_config::model::{InboundListener, InboundProtocol, ServicePort};
+use outrigger_config::model::{self, InboundListener, InboundProtocol, ServicePort};
 
 use super::{
-    super::snapshot::{Backend, Inbound, ListenerKey},
+    super::snapshot::{Backend, Inbound, ListenerKey, Rule},
     BuildError, Builder,
 };
-use crate::ctx::Side;
+use crate::{
+    ctx::Side,
+    policy::rate_limit::{Counted, LimitKey, RateLimit, RateLimits},
+};
 
 impl Builder<'_> {
     /// The listener; that of the last snapshot where nothing of it has changed.
     pub(super) fn inbound(
-        &self,
+        &mut self,
         key: ListenerKey,
         from: &InboundListener,
     ) -> Result<Arc<Inbound>, BuildError> {
@@ -36,6 +39,40 @@ impl Builder<'_> {
         let rule = self.default_rule(Side::Inbound, &backend, None)?;
         let is_opaque = from.protocol == InboundProtocol::Tcp;
         let opaque = is_opaque.then(|| Arc::new(self.default_connections(Side::Inbound, &backend)));
+        let rate_limits = if is_opaque { None } else { self.rate_limits(from)? };
+        let rule = Arc::new(Rule { rate_limits, ..rule });
         Ok(Arc::new(Inbound { key, rule, opaque, source: from.clone() }))
+    }
+
+    fn rate_limits(&mut self, from: &InboundListener) -> Result<Option<Box<RateLimits>>, BuildError> {
+        let limits = from.settings.rate_limits.iter().map(|limit| self.rate_limit(from, limit));
+        Ok(RateLimits::new(limits.collect::<Result<_, _>>()?))
+    }
+
+    /// A limit with its counts: those of another listener of the Service, or of the last snapshot, or none yet.
+    fn rate_limit(
+        &mut self,
+        from: &InboundListener,
+        limit: &model::RateLimit,
+    ) -> Result<Arc<RateLimit>, BuildError> {
+        let policy = limit.origin.policy.clone();
+        let (of, service) = match &from.service {
+            Some(port) => (Counted::Service(port.service.clone()), port.service.to_string()),
+            None => (Counted::App(from.app), "app".to_owned()),
+        };
+        let key = LimitKey { policy, of };
+        if let Some(made) = self.rate_limits.get(&key) {
+            return Ok(made.clone());
+        }
+        let made = match self.carry.rate_limit(&key, limit) {
+            Some(old) => old,
+            None => {
+                let policy = key.policy.as_ref().map_or_else(|| "mesh".to_owned(), ToString::to_string);
+                let metrics = self.metrics.rate_limit(&service, &policy);
+                Arc::new(RateLimit::new(key.clone(), limit, metrics, Instant::now())?)
+            }
+        };
+        self.rate_limits.insert(key, made.clone());
+        Ok(made)
     }
 }

@@ -11,8 +11,8 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, Counters, Detector, Direction, FAMILIES, Family, FaultKind, Kind,
-    MirrorOutcome, ParseError, ProbeOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome,
-    TlsFault, TunnelKind, process::Process,
+    MirrorOutcome, ParseError, ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics,
+    SessionOutcome, TlsFault, TunnelKind, process::Process,
 };
 use crate::balance::State;
 
@@ -46,6 +46,7 @@ impl Collector for Scrape {
         families.backends(&self.counters);
         families.endpoints(&self.counters);
         families.mirrors(&self.counters);
+        families.rate_limits(&self.counters);
         families.listeners(&self.counters);
         families.events(&self.counters);
         families.process(&Process::read());
@@ -229,6 +230,18 @@ impl Families {
             if let Some(open) = mirror.open() {
                 self.push(super::MIRRORED_OPEN, &[service], open as f64);
             }
+        }
+    }
+
+    fn rate_limits(&mut self, counters: &Counters) {
+        let limits = counters.rate_limits.lock().alive();
+        for limit in limits {
+            let labels: [&str; 2] = [&limit.service, &limit.policy];
+            for outcome in RateLimitOutcome::ALL {
+                let values = [labels[0], labels[1], outcome.as_str()];
+                self.push_touched(super::RATE_LIMITED, &values, limit.total(*outcome));
+            }
+            self.push(super::RATE_LIMIT_CALLERS, &labels, limit.callers_now() as f64);
         }
     }
 

@@ -29,6 +29,8 @@ outrigger_faults_total{service,route,kind}
 outrigger_informational_dropped_total{}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
+outrigger_rate_limit_callers{service,policy}
+outrigger_rate_limit_requests_total{service,policy,outcome}
 outrigger_request_duration_seconds{side,service,route}
 outrigger_requests_open{side,service,route}
 outrigger_requests_total{side,service,route,code,flag}
@@ -78,6 +80,7 @@ type Touched = (
     Arc<MirrorMetrics>,
     Arc<ListenerMetrics>,
     Arc<EndpointMetrics>,
+    Arc<RateLimitMetrics>,
 );
 
 /// Touches everything once.
@@ -128,7 +131,9 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.spans_queued(20);
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
-    (route, connections, backend, mirror, listener, endpoints)
+    let limit = metrics.rate_limit("shop/cart", "shop/limits");
+    RateLimitOutcome::ALL.iter().for_each(|outcome| limit.count(0, *outcome));
+    (route, connections, backend, mirror, listener, endpoints, limit)
 }
 
 #[test]

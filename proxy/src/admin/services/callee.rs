@@ -1,0 +1,90 @@
+//! What this proxy holds for the Service behind its inbound listeners: rate limits, as they stand.
+
+use std::fmt::Write as _;
+
+use outrigger_config::{
+    format_duration,
+    model::{ObjectName, RateLimitBy},
+};
+use serde::Serialize;
+
+use crate::{
+    policy::rate_limit::RateLimit,
+    runtime::snapshot::{Inbound, Snapshot},
+    telemetry::metrics::RateLimitOutcome,
+};
+
+/// What the proxy before a service holds.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CalleeView {
+    /// Its rate limits.
+    pub rate_limits: Vec<RateLimitView>,
+}
+
+/// One rate limit.
+#[derive(Clone, Debug, Serialize)]
+pub struct RateLimitView {
+    /// `namespace/name` of the TrafficPolicy, or `mesh`.
+    pub policy: String,
+    /// So many requests,
+    pub requests: u32,
+    /// in this time.
+    pub per: String,
+    /// So many at once.
+    pub burst: u32,
+    /// `identity`, `sourceIp`, `header NAME`; absent: all requests together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// Callers that have a count of their own now.
+    pub callers: u64,
+    /// Requests that passed.
+    pub allowed: u64,
+    /// Requests that did not.
+    pub refused: u64,
+}
+
+/// What is held for a Service; `None` where it does not stand behind this proxy, or has no limit.
+pub(crate) fn of(snapshot: &Snapshot, service: &ObjectName) -> Option<CalleeView> {
+    let behind = |listener: &&std::sync::Arc<Inbound>| {
+        listener.source.service.as_ref().is_some_and(|port| port.service == *service)
+    };
+    // Its listeners share the limits.
+    let listener = snapshot.inbound.iter().find(behind)?;
+    let rate_limits: Vec<_> = listener.rule.rate_limits.iter().flat_map(|limits| limits.iter()).collect();
+    if rate_limits.is_empty() {
+        return None;
+    }
+    Some(CalleeView { rate_limits: rate_limits.into_iter().map(|limit| rate_limit(limit)).collect() })
+}
+
+fn rate_limit(limit: &RateLimit) -> RateLimitView {
+    let source = &limit.source;
+    RateLimitView {
+        policy: limit.key.policy.as_ref().map_or_else(|| "mesh".to_owned(), ToString::to_string),
+        requests: source.requests,
+        per: format_duration(source.per),
+        burst: source.burst,
+        by: match &source.by {
+            RateLimitBy::Service => None,
+            RateLimitBy::Identity => Some("identity".to_owned()),
+            RateLimitBy::SourceIp => Some("sourceIp".to_owned()),
+            RateLimitBy::Header(name) => Some(format!("header {name}")),
+        },
+        callers: limit.metrics.callers_now(),
+        allowed: limit.metrics.total(RateLimitOutcome::Allowed),
+        refused: limit.metrics.total(RateLimitOutcome::Refused),
+    }
+}
+
+/// The same as lines of text, after the table of endpoints.
+pub(super) fn lines(service: &str, callee: &CalleeView, text: &mut String) {
+    for limit in &callee.rate_limits {
+        let RateLimitView { policy, requests, per, burst, by, callers, allowed, refused } = limit;
+        let by = by.as_ref().map(|by| format!(" by {by} ({callers} callers)")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{service}: {requests} requests per {per}, {burst} at once{by}: {allowed} passed, {refused} refused ({policy})"
+        );
+    }
+}
