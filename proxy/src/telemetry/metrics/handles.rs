@@ -9,7 +9,7 @@ use std::{
 /// Handles by label values, as long as somebody uses them.
 #[derive(Debug)]
 pub(super) struct Handles<K, H> {
-    by_key: HashMap<K, Weak<H>>,
+    pub(super) by_key: HashMap<K, Weak<H>>,
     sweep_at: usize,
 }
 
