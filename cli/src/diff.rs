@@ -1,20 +1,23 @@
 //! `outrigger diff`: what a change of policy means for traffic.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
+    slice,
 };
 
 use anyhow::Result;
-use outrigger_config::{ChangeKind, SidecarDiff, model::ObjectName};
+use outrigger_config::{ChangeKind, Policy, SidecarDiff, SourceFile, model::ObjectName};
+use outrigger_control_plane::source;
 
-use crate::{exit, files, proxy};
+use crate::{exit, explain, files, proxy};
 
 /// Show what changes for traffic between two policies: routes, shares, settings, endpoints, listeners.
 ///
-/// What is compared is what each Sidecar is told, after defaults and precedence, not the text of the files. Ends with 0 if
-/// nothing changes, with 1 if something does, with 2 if a policy cannot be used.
+/// What is compared is what each Sidecar is told, after defaults and precedence, not the text of the files; where neither
+/// policy has a Sidecar, as in a cluster, what any caller of each namespace is told. Ends with 0 if nothing changes, with 1 if something does, with 2 if a policy cannot be used.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Diff {
     /// The policy before: a file or a folder.
@@ -45,16 +48,40 @@ impl Diff {
     /// # Errors
     /// When a policy cannot be read, has errors, or holds no Sidecar that is meant.
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let (old, new) = (files::policy(&[self.old], None)?, files::policy(&[self.new], None)?);
+        let (old, new) = self.policies()?;
         let diffs = old.diff(&new, self.sidecar.as_ref())?;
         let report = match self.output {
             Output::Json => format!("{:#}\n", serde_json::json!({ "sidecars": diffs })),
-            Output::Text => diffs.iter().map(ToString::to_string).collect::<String>() + &total(&diffs),
+            Output::Text => diffs.iter().map(told).collect::<String>() + &total(&diffs),
         };
         // `diff | head` closes the pipe early; the exit code still tells.
         let _ = io::stdout().write_all(report.as_bytes());
         let same = diffs.iter().all(|diff| diff.changes.is_empty());
         Ok(if same { exit::FINE } else { exit::FINDINGS })
+    }
+
+    /// Both policies; where neither has a Sidecar, with one for any caller of each namespace.
+    fn policies(&self) -> Result<(Policy, Policy)> {
+        let paths = [&self.old, &self.new];
+        let read = |path: &PathBuf| source::read(slice::from_ref(path));
+        let (before, after) = (read(paths[0])?, read(paths[1])?);
+        let check = |path: &PathBuf, files: &[SourceFile]| files::of(slice::from_ref(path), files.to_vec());
+        let (old, new) = (check(paths[0], &before)?, check(paths[1], &after)?);
+        if self.sidecar.is_some() || !old.sidecars().is_empty() || !new.sidecars().is_empty() {
+            return Ok((old, new));
+        }
+        let namespaces: BTreeSet<_> = old.namespaces().into_iter().chain(new.namespaces()).collect();
+        let callers: Vec<_> = namespaces.iter().map(|namespace| explain::caller(namespace)).collect();
+        let both = |files: &[SourceFile]| [files, &callers].concat();
+        Ok((check(paths[0], &both(&before))?, check(paths[1], &both(&after))?))
+    }
+}
+
+/// The differences for one Sidecar, or for the callers for which it stands.
+fn told(diff: &SidecarDiff) -> String {
+    match &*diff.sidecar.name {
+        explain::CALLER => diff.told_of(&format!("Callers in namespace {}", diff.sidecar.namespace)),
+        _ => diff.to_string(),
     }
 }
 

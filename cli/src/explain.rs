@@ -237,10 +237,10 @@ fn of_identity(policy: &Policy, sidecar: Option<&ObjectName>, id: &SpiffeId) -> 
 }
 
 /// The name of the Sidecar that stands for any caller of a namespace.
-const CALLER: &str = "any-caller";
+pub(crate) const CALLER: &str = "any-caller";
 
 /// A Sidecar for any caller of a namespace.
-fn caller(namespace: &str) -> SourceFile {
+pub(crate) fn caller(namespace: &str) -> SourceFile {
     let text = format!(
         "apiVersion: outrigger.dev/v1alpha1\nkind: Sidecar\nmetadata: {{name: {CALLER}, namespace: \"{namespace}\"}}\n\
          spec: {{outbound: [{{bind: \"127.0.0.1:15001\"}}]}}\n"

@@ -13,6 +13,14 @@ use outrigger_control_plane::source;
 pub(crate) fn policy(paths: &[PathBuf], extra: Option<SourceFile>) -> Result<Policy> {
     let mut files = source::read(paths)?;
     files.extend(extra);
+    of(paths, files)
+}
+
+/// The policy of files that were read from these paths.
+///
+/// # Errors
+/// When one has an error; the text is the report.
+pub(crate) fn of(paths: &[PathBuf], files: Vec<SourceFile>) -> Result<Policy> {
     let checked = outrigger_config::check(files);
     let findings = checked.render_text(false);
     match checked.policy {

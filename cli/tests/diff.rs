@@ -60,6 +60,47 @@ fn the_json_form_has_everything() {
 }
 
 #[test]
+fn without_a_sidecar_callers_of_each_namespace_stand_for_it() {
+    let sidecar = POLICY.split_once("---\n").expect("two documents").0;
+    let bare = |from: &str, to: &str| {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let text = POLICY
+            .replace(sidecar, "")
+            .replace("---\n", "")
+            .replace("name: reviews}", "name: reviews, namespace: shop}");
+        let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: reviews, namespace: bank}\nspec:\n  \
+                     parentRefs: [{group: \"\", kind: Service, name: reviews, namespace: shop}]\n  \
+                     rules: [{backendRefs: [{name: reviews, namespace: shop, port: 80}]}]\n";
+        let paths = [("old.yaml", text.clone() + route), ("new.yaml", (text + route).replace(from, to))];
+        let paths = paths.map(|(name, text)| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("a temporary file is writable");
+            path
+        });
+        let output = Command::new(env!("CARGO_BIN_EXE_outrigger")).arg("diff").args(&paths).output();
+        let Output { status, stdout, stderr } = output.expect("the binary runs");
+        (status.code(), String::from_utf8(stdout).expect("UTF-8"), String::from_utf8(stderr).expect("UTF-8"))
+    };
+    let (code, told, said) = bare("bank", "bank");
+    assert_eq!(
+        (code, &*told, &*said),
+        (
+            Some(0),
+            "Callers in namespace bank: nothing changes\nCallers in namespace shop: nothing changes\n",
+            ""
+        )
+    );
+    // A route of the callers' own namespace is nothing to the others.
+    let (code, told, said) = bare("rules: [{", "rules: [{timeouts: {request: 5s}, ");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        told.starts_with("Callers in namespace bank\n  ~ rule bank/reviews/0 of shop/reviews:80"),
+        "{told}"
+    );
+    assert!(told.contains("Callers in namespace shop: nothing changes\n"), "{told}");
+}
+
+#[test]
 fn a_policy_that_cannot_be_used_ends_with_2_and_says_why() {
     let (code, told, said) = diff("port: 80}", "port: 80000}", &[]);
     assert_eq!((code, told.as_str()), (Some(2), ""));

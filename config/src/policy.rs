@@ -1,5 +1,7 @@
 //! The checked policy as others hold it: which Sidecars it has, and the resources for one of them.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use crate::{
     compile,
     diagnostic::Sources,
@@ -55,6 +57,15 @@ impl Policy {
         let mut names: Vec<_> = self.objects.sidecars.iter().map(|sidecar| sidecar.name.clone()).collect();
         names.sort();
         names
+    }
+
+    /// The namespaces in which Services or routes stand, sorted: whoever calls from there may be told something else.
+    pub fn namespaces(&self) -> Vec<Arc<str>> {
+        let services = self.objects.services.iter().map(|one| &one.name);
+        let mesh_services = self.objects.mesh_services.iter().map(|one| &one.name);
+        let routes = self.objects.routes.iter().map(|one| &one.name);
+        let all = services.chain(mesh_services).chain(routes).map(|name| name.namespace.clone());
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// How many objects of each kind there are; kinds that do not occur are left out.

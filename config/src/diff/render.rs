@@ -6,11 +6,18 @@ use super::{Change, ChangeKind, FieldChange, SidecarDiff};
 
 impl fmt::Display for SidecarDiff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.told_of(&format!("Sidecar {}", self.sidecar)))
+    }
+}
+
+impl SidecarDiff {
+    /// The same under another heading: a Sidecar may stand for all callers of a namespace.
+    pub fn told_of(&self, whom: &str) -> String {
         if self.changes.is_empty() {
-            return writeln!(f, "Sidecar {}: nothing changes", self.sidecar);
+            return format!("{whom}: nothing changes\n");
         }
-        writeln!(f, "Sidecar {}", self.sidecar)?;
-        self.changes.iter().try_for_each(|change| change.fmt(f))
+        let changes = self.changes.iter().map(ToString::to_string);
+        std::iter::once(format!("{whom}\n")).chain(changes).collect()
     }
 }
 

@@ -12,13 +12,15 @@ use crate::{
     runtime::opaque::ConnectionRule,
 };
 
+/// A rule and its names.
+type Named = (Arc<ConnectionRule>, Box<[ServerNameMatch]>);
 type Index = foldhash::HashMap<Arc<str>, Arc<ConnectionRule>>;
 
 /// Finds the rule for a TLS connection.
 #[derive(Debug, Default)]
 pub struct ServerNames {
     /// By rank, each with its names.
-    rules: Box<[(Arc<ConnectionRule>, Box<[ServerNameMatch]>)]>,
+    rules: Box<[Named]>,
     exact: Index,
     /// What follows `*.`.
     below: Index,
