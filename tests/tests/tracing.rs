@@ -16,7 +16,7 @@ use outrigger_tests::{
     grpc::{FAIL, GrpcClient, GrpcService, UNARY},
     mesh::{self, Proxy},
     metrics::Metrics,
-    raw::RawClient,
+    raw::{RawBackend, RawClient, Reply},
     unreachable::{BlackHole, Refuses},
     wait::{Gate, until, within},
 };
@@ -701,4 +701,51 @@ async fn the_example_traces() {
     for seen in [reviews.last(), app.last()] {
         assert_eq!(context(&seen.headers, "w3c"), context(&seen.headers, "b3"));
     }
+}
+
+/// A connection that is passed on whole is a span on each side, in traces of their own: bytes hand nothing over.
+#[tokio::test]
+async fn a_connection_that_is_passed_on_is_a_span_on_each_side() {
+    let greeting = b"220 app\n".to_vec();
+    let app = RawBackend::start(Reply::Echo { greeting, farewell: Vec::new() }).await;
+    let collector = Collector::start().await;
+    let mesh = mesh::traced(collector.address(), ALL);
+    let inbound = Proxy::start(&mesh::inbound(app.address(), "tcp", &[&mesh])).await;
+    let service = mesh::service("db", "tcp", &[inbound.inbound(0)]);
+    let outbound = Proxy::start(&mesh::pinned("db", &[&service, &mesh])).await;
+    let mut client = RawClient::connect(outbound.outbound(0)).await;
+    client.read_until("220 app\n").await;
+    client.send("12345").await;
+    client.finish().await;
+    client.read_to_end().await;
+    let spans = collector.wait(2).await;
+    let of = |kind| spans.iter().find(|span| span.kind == kind).unwrap_or_else(|| panic!("{spans:#?}"));
+    let (caller, server) = (of(SpanKind::Client), of(SpanKind::Server));
+    assert_eq!((&*caller.name, &*server.name), ("TCP default/db:80", "TCP app"));
+    for (span, side) in [(caller, "outbound"), (server, "inbound")] {
+        assert!(span.parent.is_empty() && !span.failed && span.ended > span.began, "{span:#?}");
+        assert_eq!((span.get("network.transport"), span.get("outrigger.side")), ("tcp", side));
+        assert_eq!((span.get("outrigger.bytes_in"), span.get("outrigger.bytes_out")), ("5", "13"));
+    }
+    assert_eq!(caller.get("network.peer.port"), inbound.inbound(0).port().to_string());
+    assert_ne!(caller.trace, server.trace);
+}
+
+#[tokio::test]
+async fn a_connection_that_comes_to_nothing_is_a_span_that_failed_and_none_where_policy_samples_none() {
+    let collector = Collector::start().await;
+    let refuses = Refuses::new();
+    let service = mesh::service("db", "tcp", &[refuses.address()]);
+    let policy = |share: &str| {
+        let mesh = mesh::traced(collector.address(), share);
+        mesh::pinned("db", &[&service, &mesh])
+    };
+    let silent = Proxy::start(&policy(", samplePercent: 0")).await;
+    RawClient::connect(silent.outbound(0)).await.read_to_end().await;
+    let proxy = Proxy::start(&policy(ALL)).await;
+    RawClient::connect(proxy.outbound(0)).await.read_to_end().await;
+    let spans = collector.wait(1).await;
+    let [span] = &*spans else { panic!("{spans:#?}") };
+    assert!(span.failed, "{span:#?}");
+    assert_eq!((span.get("error.type"), span.get("outrigger.flag")), ("connect_failed", "UF"));
 }

@@ -151,6 +151,7 @@ async fn read_hello(
 async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, heard: Heard<'_>, dice: u64) {
     let snapshot = worker.snapshot();
     let (limits, logged) = (snapshot.mesh.limits.clone(), snapshot.mesh.access_log.is_some());
+    let tracing = snapshot.tracing;
     drop(snapshot);
     let (passage, rule) = match opening {
         Opening::Pass(passage) => (Ok(passage.clone()), passage.rule),
@@ -158,7 +159,7 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
         // Whoever calls has answered these.
         Opening::Http | Opening::ReadHello => return,
     };
-    let mut record = ConnectionRecord::open(worker, &incoming.arrival, (&rule, dice), logged);
+    let mut record = ConnectionRecord::open(worker, &incoming.arrival, (&rule, dice), logged, tracing);
     if let Heard::Tls(name) = heard {
         record.hello(name);
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     access_log::Entry,
-    trace::{End, Trace},
+    trace::{End, Ended, Trace},
 };
 use crate::{
     body::Flow,
@@ -239,7 +239,7 @@ impl Drop for Record {
             self.log(line, elapsed);
         }
         if let Some(finished) = std::mem::take(&mut self.trace).finish(|| self.end(now)) {
-            self.connection.worker.spans.push(finished);
+            self.connection.worker.spans.push(Ended::Request(finished));
         }
     }
 }

@@ -8,11 +8,15 @@
 
 pub(crate) mod propagation;
 
+mod ended;
 mod export;
+mod passed;
 mod sampler;
 mod span;
 
+pub(crate) use ended::Ended;
 pub(crate) use export::{Exporter, SpanQueue};
+pub(crate) use passed::{FinishedPassage, Passed, PassedEnd};
 pub(crate) use span::{End, Finished};
 
 use std::{

@@ -5,7 +5,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::line::{push_address, push_dice, push_milliseconds, push_number, push_text, push_word};
+use super::line::{
+    push_address, push_dice, push_milliseconds, push_number, push_text, push_trace, push_word,
+};
 use crate::{ctx::Side, error::Flag, telemetry::timestamp};
 
 /// What is known about a connection when it has ended. Absent fields are left out of the line.
@@ -41,6 +43,8 @@ pub struct ConnectionEntry<'a> {
     pub service: &'a str,
     /// The route rule.
     pub route: &'a str,
+    /// The trace that its span belongs to, where it is recorded.
+    pub trace_id: Option<u128>,
     /// What drove its random choices: `outrigger explain --dice` repeats them.
     pub dice: u64,
 }
@@ -62,6 +66,7 @@ pub const CONNECTION_FIELDS: &[(&str, &str)] = &[
     ("upstream", "The last of them."),
     ("service", "The destination, as `namespace/name:port`; `app` or `egress` where it is no Service."),
     ("route", "The rule, as `namespace/name/rule`; `default` where no route decides."),
+    ("trace_id", "The trace that the connection's span belongs to, where it is recorded."),
     (
         "dice",
         "The number that drove the choices of the connection: `outrigger explain --dice` makes them again.",
@@ -94,6 +99,7 @@ impl ConnectionEntry<'_> {
         push_address(out, "upstream", self.upstream);
         push_text(out, "service", self.service.as_bytes());
         push_text(out, "route", self.route.as_bytes());
+        push_trace(out, self.trace_id);
         push_dice(out, self.dice);
         out.extend_from_slice(b"}\n");
     }
@@ -124,6 +130,7 @@ mod tests {
             upstream: Some("[::1]:80".parse().expect("an address")),
             service: "shop/db:5432",
             route: "default",
+            trace_id: Some(3),
             dice: 11,
         };
         entry.write(&mut out);
@@ -135,7 +142,7 @@ mod tests {
                 "peer": "127.0.0.1:40000", "protocol": "TLS", "server_name": "db.example.com", "flags": "UR",
                 "reason": "upstream_cut", "bytes_in": 3, "bytes_out": 5, "duration_ms": 1.005, "attempts": 2,
                 "upstream": "[::1]:80", "service": "shop/db:5432", "route": "default",
-                "dice": "0x000000000000000b",
+                "trace_id": "00000000000000000000000000000003", "dice": "0x000000000000000b",
             })
         );
         let line = String::from_utf8(out).expect("a line is UTF-8");

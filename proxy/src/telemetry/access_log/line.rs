@@ -131,11 +131,7 @@ impl Entry<'_> {
         if let Some(id) = self.request_id {
             push_text(out, "request_id", id);
         }
-        if let Some(id) = self.trace_id {
-            push_key(out, "trace_id");
-            // Once per traced request. Writing to memory cannot fail.
-            let _ = write!(out, "\"{id:032x}\"");
-        }
+        push_trace(out, self.trace_id);
         if let Some(dice) = self.dice {
             push_dice(out, dice);
         }
@@ -223,6 +219,14 @@ pub(super) fn push_milliseconds(out: &mut Vec<u8>, key: &str, duration: Duration
 }
 
 /// In hexadecimal and quotes: readers of JSON keep no more than 53 bits of a number.
+pub(super) fn push_trace(out: &mut Vec<u8>, trace: Option<u128>) {
+    if let Some(id) = trace {
+        push_key(out, "trace_id");
+        // Once per trace that is recorded. Writing to memory cannot fail.
+        let _ = write!(out, "\"{id:032x}\"");
+    }
+}
+
 pub(super) fn push_dice(out: &mut Vec<u8>, dice: u64) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     push_key(out, "dice");

@@ -11,7 +11,11 @@ use crate::{
     error::Failure,
     listen::Listener,
     runtime::opaque::ConnectionRule,
-    telemetry::{access_log::ConnectionEntry, metrics::Direction},
+    telemetry::{
+        access_log::ConnectionEntry,
+        metrics::Direction,
+        trace::{Ended, FinishedPassage, Passed, PassedEnd, Tracing},
+    },
     tunnel::{End, Peer},
     worker::Worker,
 };
@@ -34,6 +38,8 @@ pub(crate) struct ConnectionRecord {
     complete: bool,
     dice: u64,
     logged: bool,
+    /// What becomes a span.
+    trace: Option<Passed>,
 }
 
 /// Who connected, where and when.
@@ -51,6 +57,7 @@ impl ConnectionRecord {
         arrival: &Arrival,
         (rule, dice): (&Arc<ConnectionRule>, u64),
         logged: bool,
+        tracing: Option<Tracing>,
     ) -> Self {
         rule.metrics.begun(worker.id);
         Self {
@@ -69,6 +76,7 @@ impl ConnectionRecord {
             complete: false,
             dice,
             logged,
+            trace: tracing.and_then(|tracing| tracing.passed(arrival.accepted)),
         }
     }
 
@@ -116,6 +124,23 @@ impl ConnectionRecord {
         self.complete = true;
     }
 
+    /// What its span says of its end.
+    fn end(&mut self, ended: Instant) -> PassedEnd {
+        PassedEnd {
+            ended,
+            side: self.listener.side,
+            peer: self.peer,
+            local: self.listener.bound,
+            rule: self.rule.clone(),
+            server_name: self.server_name.take(),
+            upstream: self.upstream,
+            attempts: self.attempts,
+            failure: self.failure,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+        }
+    }
+
     fn log(&self, now: Instant) {
         let form = self.failure.map(Failure::form);
         let duration = now.duration_since(self.accepted);
@@ -135,6 +160,7 @@ impl ConnectionRecord {
             upstream: self.upstream,
             service: &self.rule.service,
             route: &self.rule.route,
+            trace_id: self.trace.as_ref().map(Passed::id),
             dice: self.dice,
         });
     }
@@ -151,6 +177,10 @@ impl Drop for ConnectionRecord {
         self.rule.metrics.ended(self.worker.id, flag, now.duration_since(self.accepted));
         if self.logged {
             self.log(now);
+        }
+        if let Some(passed) = self.trace.take() {
+            let end = self.end(now);
+            self.worker.spans.push(Ended::Connection(Box::new(FinishedPassage { passed, end })));
         }
     }
 }

@@ -29,7 +29,7 @@ use tonic::{
 };
 
 use super::{
-    Finished,
+    Ended,
     span::{Attributes, SCHEMA},
 };
 use crate::telemetry::metrics::{Metrics, SpansDropped};
@@ -51,13 +51,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The end that workers write to.
 #[derive(Clone, Debug)]
 pub(crate) struct SpanQueue {
-    queue: mpsc::Sender<Finished>,
+    queue: mpsc::Sender<Ended>,
     metrics: Arc<Metrics>,
 }
 
 impl SpanQueue {
     /// Hands over the spans of a request that has ended. Never waits.
-    pub(crate) fn push(&self, finished: Finished) {
+    pub(crate) fn push(&self, finished: Ended) {
         let count = finished.count();
         self.metrics.spans_queued(count);
         if self.queue.try_send(finished).is_err() {
@@ -214,7 +214,7 @@ impl Link {
 }
 
 struct Task {
-    spans: mpsc::Receiver<Finished>,
+    spans: mpsc::Receiver<Ended>,
     collector: watch::Receiver<Option<Collector>>,
     closing: watch::Receiver<bool>,
     metrics: Arc<Metrics>,
@@ -228,7 +228,7 @@ impl Task {
         let mut requests = Vec::with_capacity(BATCH);
         let mut spans = Vec::new();
         while self.gather(&mut requests).await {
-            spans.extend(requests.drain(..).flat_map(Finished::spans));
+            spans.extend(requests.drain(..).flat_map(Ended::spans));
             // A request may have several spans: what is too many for one message goes in the next.
             while !spans.is_empty() {
                 let rest = spans.split_off(spans.len().min(BATCH));
@@ -238,7 +238,7 @@ impl Task {
     }
 
     /// Waits for spans, and a little more for others; `false` when there are none left and no more to come.
-    async fn gather(&mut self, requests: &mut Vec<Finished>) -> bool {
+    async fn gather(&mut self, requests: &mut Vec<Ended>) -> bool {
         tokio::select! {
             biased;
             got = self.spans.recv_many(requests, BATCH) => if got == 0 { return false },

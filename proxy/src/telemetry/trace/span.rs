@@ -34,8 +34,8 @@ use attributes::{GrpcMethod, grpc_code, is_server_error, method_name};
 pub(super) const SCHEMA: &str = opentelemetry_semantic_conventions::SCHEMA_URL;
 
 /// Flags of a recorded trace, as W3C has them.
-const SAMPLED: u32 = 1;
-const RANDOM: u32 = 2;
+pub(super) const SAMPLED: u32 = 1;
+pub(super) const RANDOM: u32 = 2;
 
 /// A request that has ended, with what its spans are made of.
 #[derive(Debug)]

@@ -28,12 +28,12 @@ impl Attributes {
     }
 
     /// A number.
-    pub(super) fn number(&mut self, key: &str, value: i64) {
+    pub(in crate::telemetry::trace) fn number(&mut self, key: &str, value: i64) {
         self.push(key, Value::IntValue(value));
     }
 
     /// A number that may be missing.
-    pub(super) fn maybe_number(&mut self, key: &str, value: Option<i64>) {
+    pub(in crate::telemetry::trace) fn maybe_number(&mut self, key: &str, value: Option<i64>) {
         if let Some(value) = value {
             self.number(key, value);
         }
@@ -57,7 +57,7 @@ impl Attributes {
     }
 
     /// The other end of the connection.
-    pub(super) fn peer(&mut self, peer: SocketAddr) {
+    pub(in crate::telemetry::trace) fn peer(&mut self, peer: SocketAddr) {
         self.text(name::NETWORK_PEER_ADDRESS, peer.ip().to_canonical().to_string());
         self.number(name::NETWORK_PEER_PORT, peer.port().into());
     }
