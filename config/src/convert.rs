@@ -17,7 +17,7 @@ pub(crate) use text::{
 };
 pub(crate) use tls::{FilePath, ServerName};
 pub(crate) use value::{
-    Any, Bounded, Factor, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap,
+    Any, Bounded, Empty, Factor, Flag, List, OFF, Percent, Port, Setting, Spanned, Strict, TextMap,
 };
 
 use schemars::JsonSchema;

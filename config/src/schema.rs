@@ -42,8 +42,8 @@ pub(crate) use tcp_route::TCPRoute;
 pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
 pub(crate) use tls_route::{ServerNamePattern, TLSRoute};
 pub(crate) use traffic_policy::{
-    Balance, Blocks, Condition, FailurePercentBody, FaultBody, OutlierDetectionBody, RateLimitBody,
-    RateLimitBy, RetryBody, Run, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy,
+    Balance, Blocks, Condition, FailurePercentBody, FaultBody, HealthCheckBody, OutlierDetectionBody,
+    RateLimitBody, RateLimitBy, RetryBody, Run, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy,
 };
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};

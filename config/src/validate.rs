@@ -11,6 +11,7 @@ mod cors;
 mod counts;
 mod faults;
 mod filters;
+mod health_check;
 mod hosts;
 mod kinds;
 mod limits;

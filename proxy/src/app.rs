@@ -25,8 +25,8 @@ use crate::{
     telemetry::logging::LogLevel,
 };
 
-/// The first look-up of DNS endpoints may delay readiness by this much.
-const FIRST_NAMES: Duration = Duration::from_secs(1);
+/// The first look-up of DNS endpoints, and the first checks, may delay readiness by this much.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// How a proxy is started.
 #[derive(Clone, Debug)]
@@ -135,7 +135,7 @@ impl App {
         let ended = Arc::new(Ended::default());
         follow(&crew, source);
         obey(&crew, &ended, options.grace);
-        crew.await_names(FIRST_NAMES);
+        crew.await_endpoints(FIRST_ANSWERS);
         crew.status.set_ready();
         Ok(Self { crew, ended, options })
     }

@@ -6,6 +6,7 @@
 mod endpoint_cell;
 mod endpoint_set;
 mod ewma;
+pub(crate) mod health_check;
 pub(crate) mod keeper;
 mod outlier;
 mod p2c;

@@ -37,7 +37,7 @@ use crate::{
         status::{Loaded, Status},
     },
     telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics, trace::Exporter},
-    upstream::dns::Resolver,
+    upstream::{dns::Resolver, health_check::Checker},
     worker,
 };
 
@@ -58,6 +58,7 @@ pub(crate) struct Crew {
     spans: Exporter,
     resolver: Resolver,
     keeper: Keeper,
+    checker: Checker,
     /// Told when a drain that is under way need not wait for new callers any more.
     pub(crate) hurry: Notify,
     switch: Switch,
@@ -120,6 +121,7 @@ impl Crew {
             spans: Exporter::start(runtime.handle(), metrics.clone()),
             resolver: Resolver::new(runtime.handle().clone(), metrics.clone()),
             keeper: Keeper::start(runtime.handle(), metrics.clone()),
+            checker: Checker::new(runtime.handle().clone(), metrics.clone()),
             metrics,
             status,
             admin,
@@ -244,19 +246,23 @@ impl Crew {
         let (generation, at) = (snapshot.generation, SystemTime::now());
         self.resolver.follow(&snapshot);
         self.keeper.follow(&snapshot);
+        self.checker.follow(&snapshot);
         self.spans.follow(&resources.mesh, &resources.workload);
         self.metrics.config_applied(generation, at);
         self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });
         tracing::info!(generation, "policy in use");
     }
 
-    /// Waits until every DNS endpoint was looked up once, but no longer than `most`: the first requests should find
-    /// endpoints, and a name server that is away should not keep the others' waiting.
-    pub(crate) fn await_names(&self, most: Duration) {
+    /// Waits until every DNS endpoint was looked up once, and every endpoint that is checked was so once, but no longer
+    /// than `most`: the first requests should find endpoints that are well, and a name server that is away should not
+    /// keep the others' waiting.
+    pub(crate) fn await_endpoints(&self, most: Duration) {
         let (tell, told) = std::sync::mpsc::channel();
-        let answers = self.resolver.first_answers();
+        let names = self.resolver.first_answers();
+        let checks = self.checker.first_answers();
         self.background.spawn(async move {
-            answers.await;
+            names.await;
+            checks.await;
             // Whoever waited may have given up.
             let _ = tell.send(());
         });

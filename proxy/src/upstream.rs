@@ -1,9 +1,10 @@
-//! Towards an endpoint: connect, TLS, pool, HTTP/1 and HTTP/2, one attempt.
+//! Towards an endpoint: connect, TLS, pool, HTTP/1 and HTTP/2, one attempt; and beside requests, names and checks.
 
 pub(crate) mod attempt;
 pub(crate) mod connect;
 pub(crate) mod dns;
 pub(crate) mod far;
+pub(crate) mod health_check;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod io;

@@ -5,7 +5,7 @@ use std::{borrow::Cow, ops::Deref, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value as Json, json};
 
-use super::{Context, FromNode, TextValue};
+use super::{Context, Fields, FromNode, TextValue};
 use crate::{
     diagnostic::{Code, Fault},
     yaml::{Node, ScalarKind, Span, Value},
@@ -166,6 +166,16 @@ pub(crate) struct Any;
 impl FromNode for Any {
     fn from_node(_: &Node, _: &mut Context<'_>) -> Option<Self> {
         Some(Self)
+    }
+}
+
+/// `{}`: an object that says all by being there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Empty;
+
+impl FromNode for Empty {
+    fn from_node(node: &Node, cx: &mut Context<'_>) -> Option<Self> {
+        Fields::open(node, &[], cx).map(|_| Self)
     }
 }
 
@@ -350,6 +360,7 @@ inline_schema! {
     [T: JsonSchema] Setting<T>: generator => or_off(T::json_schema(generator));
     [T: JsonSchema, const MAX: usize] List<T, MAX>: generator => list_schema(&T::json_schema(generator), MAX);
     [] Any: _ => json_schema!(true);
+    [] Empty: _ => json_schema!({"type": "object", "additionalProperties": false});
     [] Flag: _ => json_schema!({"type": "boolean"});
     [const MIN: u32, const MAX: u32] Bounded<MIN, MAX>: _ =>
         json_schema!({"type": "integer", "minimum": MIN, "maximum": MAX});

@@ -1,6 +1,7 @@
 //! `TrafficPolicy`: how to talk to a Service, or along a route.
 
 mod fault;
+mod health_check;
 mod load_balancer;
 mod outlier_detection;
 mod rate_limit;
@@ -8,6 +9,7 @@ mod retry;
 mod timeouts;
 
 pub(crate) use fault::FaultBody;
+pub(crate) use health_check::HealthCheckBody;
 pub(crate) use load_balancer::{Balance, LoadBalancerBody};
 pub(crate) use outlier_detection::{FailurePercentBody, OutlierDetectionBody, Run, SuccessRateBody};
 pub(crate) use rate_limit::{RateLimitBody, RateLimitBy};
@@ -44,6 +46,8 @@ macro_rules! policy_body {
                 /// Which endpoints are left out for a while because requests to them fail; null switches it off. Refused on
                 /// a route (OR151).
                 outlier_detection("outlierDetection"): Setting<OutlierDetectionBody>,
+                /// How endpoints are asked whether they are well; null switches it off. Refused on a route (OR151).
+                health_check("healthCheck"): Setting<HealthCheckBody>,
             }
         }
 
@@ -57,6 +61,7 @@ macro_rules! policy_body {
                     rate_limit: &self.rate_limit,
                     fault: &self.fault,
                     outlier_detection: &self.outlier_detection,
+                    health_check: &self.health_check,
                 }
             }
         }
@@ -103,6 +108,7 @@ pub(crate) struct Blocks<'a> {
     pub(crate) rate_limit: &'a Setting<RateLimitBody>,
     pub(crate) fault: &'a Setting<FaultBody>,
     pub(crate) outlier_detection: &'a Setting<OutlierDetectionBody>,
+    pub(crate) health_check: &'a Setting<HealthCheckBody>,
 }
 
 impl Blocks<'_> {
@@ -118,6 +124,7 @@ impl Blocks<'_> {
             && self.load_balancer.0.is_none()
             && self.fault.is_unset()
             && self.outlier_detection.is_unset()
+            && self.health_check.is_unset()
     }
 
     /// Whether none of those is written that the proxy before the service heeds.
@@ -135,8 +142,9 @@ impl Blocks<'_> {
     pub(crate) fn of_service_alone(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
         let load_balancer = self.load_balancer.0.as_ref().map(|body| ("loadBalancer", body.span));
         let outliers = self.outlier_detection.place(whole, |body| body.span);
-        let own = load_balancer.into_iter().chain(outliers.map(|span| ("outlierDetection", span)));
-        own.chain(self.of_callees(whole))
+        let outliers = outliers.map(|span| ("outlierDetection", span));
+        let checks = self.health_check.place(whole, |body| body.span).map(|span| ("healthCheck", span));
+        load_balancer.into_iter().chain(outliers).chain(checks).chain(self.of_callees(whole))
     }
 
     /// Those that the proxy before the service heeds, with where they stand.

@@ -1,6 +1,8 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
-use super::{Checks, faults, limits, outlier_detection, policies, repeats, telemetry, timeouts};
+use super::{
+    Checks, faults, health_check, limits, outlier_detection, policies, repeats, telemetry, timeouts,
+};
 use crate::diagnostic::{Code, Fault};
 
 pub(super) fn check(checks: &mut Checks<'_>) {
@@ -24,6 +26,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         if let Some(defaults) = &spec.defaults {
             timeouts::policy(&defaults.timeouts, checks);
             outlier_detection::check(&defaults.outlier_detection, checks);
+            health_check::check(&defaults.health_check, checks);
             policies::retry(&defaults.retry, checks);
             repeats::policy(&defaults.timeouts, &defaults.retry, checks);
             faults::policy(&defaults.fault, checks);

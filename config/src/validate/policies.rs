@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, faults, limits, outlier_detection, repeats, timeouts};
+use super::{Checks, faults, health_check, limits, outlier_detection, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -39,6 +39,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         of_requests_alone(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
         outlier_detection::check(&spec.outlier_detection, checks);
+        health_check::check(&spec.health_check, checks);
         retry(&spec.retry, checks);
         repeats::policy(&spec.timeouts, &spec.retry, checks);
         faults::policy(&spec.fault, checks);

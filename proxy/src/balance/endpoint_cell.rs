@@ -16,12 +16,13 @@ use std::{
 use arc_swap::ArcSwap;
 use outrigger_config::model;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use super::{
     Endpoint, EndpointSet,
     keeper::{Bell, Found},
     outlier::{self, Case, Change, Phase},
-    standing::{Health, State},
+    standing::{Health, LastCheck, State},
     visit::Watch,
 };
 
@@ -31,6 +32,8 @@ pub struct EndpointCell {
     current: ArcSwap<EndpointSet>,
     version: AtomicU64,
     source: Mutex<Source>,
+    /// Told of every new set, by its version; for whoever follows the endpoints and is no request.
+    told: watch::Sender<u64>,
 }
 
 /// What the set is made of.
@@ -46,6 +49,8 @@ struct Source {
     interval_ends: Option<Instant>,
     /// Whether the last look found a panic.
     panicked: bool,
+    /// Which checks count: the last ones that began, by how many began before.
+    checks: u64,
 }
 
 /// An endpoint as policy lists it; a change of any other field does not concern the set.
@@ -68,6 +73,7 @@ impl Default for EndpointCell {
             current: ArcSwap::from_pointee(EndpointSet::default()),
             version: AtomicU64::new(0),
             source: Mutex::default(),
+            told: watch::Sender::new(0),
         }
     }
 }
@@ -78,6 +84,62 @@ impl EndpointCell {
         let cell = Self::default();
         cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1 }]);
         cell
+    }
+
+    /// Told of every new set, by its version.
+    pub(crate) fn follow(&self) -> watch::Receiver<u64> {
+        self.told.subscribe()
+    }
+
+    /// What active checks say of an endpoint; `None`: it is not here.
+    pub(crate) fn health(&self, address: SocketAddr) -> Option<Health> {
+        let set = self.current.load();
+        let endpoint = set.all().iter().find(|endpoint| endpoint.address == address)?;
+        Some(endpoint.state.standing.lock().health)
+    }
+
+    /// From now on the endpoints are checked by who calls this, and gives the number with each check; one that others have
+    /// made counts no more.
+    pub(crate) fn begin_checks(&self) -> u64 {
+        let mut source = self.source.lock();
+        source.checks += 1;
+        source.checks
+    }
+
+    /// An active check of an endpoint has ended, and with it the endpoint's health may have changed.
+    pub(crate) fn checked(&self, by: u64, address: SocketAddr, health: Health, last: LastCheck) {
+        let source = self.source.lock();
+        if source.checks != by {
+            return;
+        }
+        let set = self.current.load();
+        let Some(endpoint) = set.all().iter().find(|endpoint| endpoint.address == address) else { return };
+        let before = {
+            let mut standing = endpoint.state.standing.lock();
+            standing.last_check = Some(last);
+            std::mem::replace(&mut standing.health, health)
+        };
+        if before == health {
+            return;
+        }
+        if before == Health::Unhealthy {
+            // What requests met while it was unwell says nothing any more.
+            endpoint.state.tally.forget();
+        }
+        self.publish(&source);
+        source.ring();
+    }
+
+    /// Nobody checks the endpoints any more: nothing is held against them.
+    pub(crate) fn forget_checks(&self) {
+        let mut source = self.source.lock();
+        source.checks += 1;
+        for endpoint in self.current.load().all().iter() {
+            let mut standing = endpoint.state.standing.lock();
+            (standing.health, standing.last_check) = (Health::Unknown, None);
+        }
+        self.publish(&source);
+        source.ring();
     }
 
     /// The current set. A worker's [`super::Balancer`] keeps it at hand and asks only for the version.
@@ -223,6 +285,7 @@ impl EndpointCell {
             .collect();
         self.current.store(Arc::new(EndpointSet::of(version, endpoints, source.panic_below)));
         self.version.store(version, Ordering::Release);
+        self.told.send_replace(version);
     }
 }
 

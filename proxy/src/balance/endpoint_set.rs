@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use super::{
     EndpointState,
     outlier::Phase,
-    standing::{Report, State},
+    standing::{Health, Report, State},
     visit::Watch,
 };
 
@@ -35,6 +35,11 @@ impl Endpoint {
     pub fn report(&self, now: std::time::Instant) -> Report {
         let tally = &self.state.tally;
         self.state.standing.lock().report(tally.phase(), tally.runs(), now)
+    }
+
+    /// What active checks say of it.
+    pub(crate) fn health(&self) -> Health {
+        self.state.standing.lock().health
     }
 
     /// Whether it is about to be judged: until then it is passed over.

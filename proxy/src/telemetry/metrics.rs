@@ -18,7 +18,7 @@ mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use connection::{ConnectionMetrics, Direction};
-pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
+pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
@@ -114,6 +114,10 @@ families! {
         "Endpoints that were not ejected because too many others were out.", "services x 6";
     PROBES: Counter "outrigger_ejection_probes_total" ["service", "outcome"],
         "Requests that were to show that an ejected endpoint works again.", "services x 2";
+    HEALTH_CHECKS: Counter "outrigger_health_checks_total" ["service", "outcome"],
+        "Active checks of endpoints that have ended.", "services x 6";
+    HEALTH_CHANGES: Counter "outrigger_health_changes_total" ["service", "to"],
+        "Endpoints of which active checks say something else than before.", "services x 2";
     PANIC: Gauge "outrigger_endpoints_panic" ["service"],
         "1 while too few endpoints are usable, so that all of them are used.", "services";
     PANICS: Counter "outrigger_endpoints_panics_total" ["service"],

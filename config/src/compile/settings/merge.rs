@@ -3,6 +3,7 @@
 //! Null switches a leaf, or a whole block, off.
 
 mod fault;
+mod health_check;
 mod load_balancer;
 mod outlier_detection;
 mod rate_limit;
@@ -46,13 +47,14 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
     let rate_limits = merge.rate_limits();
     let fault = merge.fault();
     let outlier_detection = merge.outlier_detection();
+    let health_check = merge.health_check();
     TrafficSettings {
         timeouts,
         retry,
         load_balancer,
         rate_limits,
         outlier_detection,
-        health_check: None,
+        health_check,
         fault,
         origins: merge.origins,
     }

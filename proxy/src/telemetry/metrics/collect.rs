@@ -10,9 +10,9 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, Counters, Detector, Direction, FAMILIES, Family, FaultKind, Kind,
-    MirrorOutcome, ParseError, ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics,
-    SessionOutcome, TlsFault, TunnelKind, process::Process,
+    super::histogram::Sum, AttemptOutcome, CheckOutcome, Counters, Detector, Direction, FAMILIES, Family,
+    FaultKind, Kind, MirrorOutcome, ParseError, ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason,
+    RouteMetrics, SessionOutcome, TlsFault, TunnelKind, process::Process,
 };
 use crate::balance::State;
 
@@ -215,6 +215,11 @@ impl Families {
             for (outcome, count) in ProbeOutcome::ALL.iter().zip(&one.probes) {
                 self.push_touched(super::PROBES, &[service, outcome.as_str()], count.get());
             }
+            for (outcome, count) in CheckOutcome::ALL.iter().zip(&one.checks) {
+                self.push_touched(super::HEALTH_CHECKS, &[service, outcome.as_str()], count.get());
+            }
+            self.push_touched(super::HEALTH_CHANGES, &[service, "healthy"], one.healthy.get());
+            self.push_touched(super::HEALTH_CHANGES, &[service, "unhealthy"], one.unhealthy.get());
             self.push(super::PANIC, &[service], one.panic.get() as f64);
             self.push_touched(super::PANICS, &[service], one.panics.get());
         }

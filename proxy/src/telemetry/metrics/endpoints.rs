@@ -3,7 +3,7 @@
 //! All of it is counted by the background runtime, never by a request.
 
 use super::super::shard::{Shared, label_values};
-use crate::balance::{Change, State};
+use crate::balance::{Change, Health, State};
 
 label_values! {
     /// What ejects an endpoint.
@@ -33,6 +33,24 @@ label_values! {
     }
 }
 
+label_values! {
+    /// What came of an active check.
+    CheckOutcome {
+        /// The endpoint is well.
+        Passed = "passed",
+        /// The connection could not be made.
+        ConnectFailed = "connect_failed",
+        /// TLS could not be had.
+        TlsFailed = "tls_failed",
+        /// It took too long.
+        Timeout = "timeout",
+        /// The answer says that it is not well.
+        BadAnswer = "bad_answer",
+        /// The connection broke, or carried something else than the protocol.
+        Broken = "broken",
+    }
+}
+
 /// Counters of the endpoints of one destination port.
 #[derive(Debug)]
 pub struct EndpointMetrics {
@@ -43,6 +61,9 @@ pub struct EndpointMetrics {
     pub(super) states: [Shared; State::ALL.len()],
     pub(super) panic: Shared,
     pub(super) panics: Shared,
+    pub(super) checks: [Shared; CheckOutcome::ALL.len()],
+    pub(super) healthy: Shared,
+    pub(super) unhealthy: Shared,
 }
 
 impl EndpointMetrics {
@@ -55,6 +76,9 @@ impl EndpointMetrics {
             states: Default::default(),
             panic: Shared::default(),
             panics: Shared::default(),
+            checks: Default::default(),
+            healthy: Shared::default(),
+            unhealthy: Shared::default(),
         }
     }
 
@@ -79,6 +103,20 @@ impl EndpointMetrics {
             gauge.set(count as u64);
         }
         self.panic.set(u64::from(panic));
+    }
+
+    /// An active check has ended.
+    pub fn checked(&self, outcome: CheckOutcome) {
+        self.checks[outcome as usize].add(1);
+    }
+
+    /// Active checks say something else of an endpoint than before.
+    pub fn turned(&self, health: Health) {
+        match health {
+            Health::Healthy => self.healthy.add(1),
+            Health::Unhealthy => self.unhealthy.add(1),
+            Health::Unknown => {}
+        }
     }
 
     /// From now on all endpoints are used, whatever their state.

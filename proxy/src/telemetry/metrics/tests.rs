@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
 use super::*;
-use crate::{balance::Change, error::Flag};
+use crate::{
+    balance::{Change, Health},
+    error::Flag,
+};
 
 /// What dashboards and alerts are built on: a change here is a change for users.
 const LIST: &str = "\
@@ -26,6 +29,8 @@ outrigger_endpoints_panics_total{service}
 outrigger_endpoints_panic{service}
 outrigger_endpoints{service,state}
 outrigger_faults_total{service,route,kind}
+outrigger_health_changes_total{service,to}
+outrigger_health_checks_total{service,outcome}
 outrigger_informational_dropped_total{}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
@@ -117,6 +122,8 @@ fn touch_all(metrics: &Metrics) -> Touched {
     endpoints.changed(Change::Returned);
     endpoints.stand([3, 2, 1, 0], true);
     endpoints.panicked();
+    CheckOutcome::ALL.iter().for_each(|outcome| endpoints.checked(*outcome));
+    [Health::Healthy, Health::Unhealthy].into_iter().for_each(|health| endpoints.turned(health));
     let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
