@@ -136,7 +136,9 @@ async fn it_takes_as_many_checks_in_a_row_as_the_policy_says() {
             Some(_) => Says::status(500),
         }
     });
-    let own = format!("{{http: {{path: /healthz}}, {FAST}, unhealthyAfter: 3, healthyAfter: 2}}");
+    let own = format!(
+        "{{http: {{path: /healthz}}, {FAST}, unhealthyInterval: 250ms, unhealthyAfter: 3, healthyAfter: 2}}"
+    );
     let proxy = Proxy::start(&policy(&own, &[a.address(), b.address()])).await;
     let after = |checks: &Arc<Mutex<usize>>| *checks.lock().expect("nobody panics while holding it");
     // Each state shows between the check that makes it and the one that ends it.

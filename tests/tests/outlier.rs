@@ -13,6 +13,7 @@ use outrigger_tests::{
     client::{self, Client},
     grpc::{self, GrpcClient, GrpcService},
     mesh::{self, Proxy, pinned, service, traffic},
+    raw::RawClient,
     unreachable::Refuses,
     wait::{Gate, until, within},
 };
@@ -68,6 +69,16 @@ async fn ask_until(proxy: &Proxy, address: SocketAddr, wanted: &str) {
         }
     })
     .await;
+}
+
+/// Sends GETs until the endpoint has failed so often, and then none until it is on trial.
+async fn on_trial(proxy: &Proxy, broken: &Backend, failures: usize) {
+    let mut client = Client::http1(proxy.outbound(0), "web").await;
+    while broken.requests() < failures {
+        client.get("/").await;
+    }
+    let half_open = || async { (state(proxy, broken.address()).await == "half_open").then_some(()) };
+    until("the trial", half_open).await;
 }
 
 async fn ask(proxy: &Proxy, count: usize) -> Vec<StatusCode> {
@@ -243,14 +254,14 @@ async fn no_more_are_ejected_than_may_be_and_the_last_one_never() {
 #[tokio::test]
 async fn rates_eject_those_that_stand_out() {
     let cases = [
-        ("successRate", "successRate: {stdevFactor: 1.5, minHosts: 4, minRequests: 10}"),
-        ("failurePercent", "failurePercent: {threshold: 60, minHosts: 4, minRequests: 10}"),
+        ("successRate", "successRate: {stdevFactor: 1.5, minHosts: 4, minRequests: 5}"),
+        ("failurePercent", "failurePercent: {threshold: 60, minHosts: 4, minRequests: 5}"),
     ];
     for (detector, own) in cases {
         let (a, b, c, flaky) = (good("a").await, good("b").await, good("c").await, Backend::http1("d").await);
         // Never five in a row.
         flaky.answer(|seen| if seen.index % 4 == 0 { Says::text("ok") } else { Says::status(500) });
-        let outliers = format!("{{interval: 200ms, {LONG}, {own}}}");
+        let outliers = format!("{{interval: 1s, {LONG}, {own}}}");
         let proxy = Proxy::start(&policy(&outliers, &addresses(&[&a, &b, &c, &flaky]))).await;
         ask_until(&proxy, flaky.address(), "ejected").await;
         assert_eq!(ejections(&proxy, detector).await, 1.0);
@@ -310,7 +321,7 @@ async fn an_endpoint_on_trial_has_one_request_at_a_time() {
     let proxy = Proxy::with(&text, |options| outrigger_proxy::app::Options { workers: Some(2), ..options })
         .await
         .expect("it starts");
-    ask_until(&proxy, broken.address(), "half_open").await;
+    on_trial(&proxy, &broken, 2).await;
     let mut callers = JoinSet::new();
     let (admin_free, to) = (a.requests(), proxy.outbound(0));
     for _ in 0..40 {
@@ -340,12 +351,11 @@ async fn a_probe_whose_caller_goes_away_decides_nothing() {
     });
     let outliers = "{consecutive5xx: 2, baseEjection: 100ms, maxEjection: 100ms}";
     let proxy = Proxy::start(&policy(outliers, &addresses(&[&a, &broken]))).await;
-    ask_until(&proxy, broken.address(), "half_open").await;
-    let to = proxy.outbound(0);
-    let probe = tokio::spawn(async move { Client::http1(to, "web").await.get("/").await });
+    on_trial(&proxy, &broken, 2).await;
+    let mut caller = RawClient::connect(proxy.outbound(0)).await;
+    caller.send("GET / HTTP/1.1\r\nhost: web\r\n\r\n").await;
     broken.wait_requests(3).await;
-    probe.abort();
-    let _ = probe.await;
+    caller.reset();
     ask_until(&proxy, broken.address(), "usable").await;
     let metrics = proxy.metrics().await;
     assert_eq!(metrics.sum("outrigger_ejection_probes_total", &[("outcome", "failed")]), 0.0);

@@ -334,3 +334,6 @@ impl Source {
         all
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,8 @@
 //! lock; requests only ever touch the first.
 //!
 //! An endpoint's phase is one word that changes by compare-exchange, so that each ejection and each probe is somebody's
-//! alone: `InUse -> Suspect -> Ejected -> HalfOpen -> Probing -> Passed | Failed`, and from there back into use or out
-//! again for longer.
+//! alone: `InUse -> Suspect -> Ejected -> HalfOpen -> Probing (-> Begun) -> Passed | Failed`, and from there back into
+//! use or out again for longer.
 
 mod judge;
 mod tally;

@@ -68,7 +68,7 @@ impl State {
             _ if health == Health::Unhealthy => State::Unhealthy,
             Phase::InUse | Phase::Suspect(_) => State::Usable,
             Phase::Ejected | Phase::Failed => State::Ejected,
-            Phase::HalfOpen | Phase::Probing(_) | Phase::Passed => State::HalfOpen,
+            Phase::HalfOpen | Phase::Probing(_) | Phase::Begun(_) | Phase::Passed => State::HalfOpen,
         }
     }
 }

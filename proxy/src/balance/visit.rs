@@ -41,13 +41,13 @@ impl Visit {
         Self { _open: endpoint.state.begin(), probe: Cell::new(probe), endpoint }
     }
 
-    /// Begins a probe of an endpoint on trial; `None`: it has one. One that has said nothing for as long as an ejection
-    /// lasts stands in nobody's way.
+    /// Begins a probe of an endpoint on trial; `None`: it has one. One whose answer has begun, and has said nothing for as
+    /// long as an ejection lasts, stands in nobody's way.
     pub(super) fn probe(endpoint: &Arc<Endpoint>, now: Instant) -> Option<Self> {
         let phase = endpoint.state.tally.phase();
         let free = match phase {
             Phase::HalfOpen => true,
-            Phase::Probing(since) => {
+            Phase::Begun(since) => {
                 let silent = Duration::from_millis(endpoint.state.stamp(now).saturating_sub(since).into());
                 endpoint.watch.as_ref().is_some_and(|watch| silent > watch.limits.base_ejection)
             }
@@ -68,6 +68,11 @@ impl Visit {
         let news = match self.probe.get() {
             None => tally.count(verdict, &watch.limits),
             Some(_) if verdict == Verdict::Nothing => false,
+            Some(probing) if verdict == Verdict::Begun => {
+                let begun = Phase::Begun(self.endpoint.state.stamp(Instant::now()));
+                self.probe.set(tally.advance(probing, begun).then_some(begun));
+                false
+            }
             Some(probing) => {
                 self.probe.set(None);
                 let good = matches!(verdict, Verdict::Good | Verdict::Whole);

@@ -19,7 +19,7 @@ pub(crate) fn verdict(result: &Result<Response<UpstreamBody>, AttemptError>, grp
     let error = match result {
         Err(error) => error,
         Ok(answer) if grpc && answer.status() == 200 => {
-            return code(answer.headers()).map_or(Verdict::Nothing, Verdict::of_grpc);
+            return code(answer.headers()).map_or(Verdict::Begun, Verdict::of_grpc);
         }
         Ok(answer) => return Verdict::of_status(answer.status().as_u16()),
     };

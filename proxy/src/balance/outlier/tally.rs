@@ -22,6 +22,8 @@ pub enum Verdict {
     GatewayError,
     /// No whole answer: no connection, a time limit, a reset, bytes that are no HTTP.
     LocalError,
+    /// The head of an answer whose worth shows later: a gRPC answer that may fail in its trailers.
+    Begun,
     /// Nothing: the caller went away, or the endpoint declined before it began.
     Nothing,
 }
@@ -62,6 +64,8 @@ pub(crate) enum Phase {
     HalfOpen,
     /// It has one, since this stamp (milliseconds of the endpoint's own clock).
     Probing(u32),
+    /// It has one whose answer has begun at this stamp, and has said nothing yet.
+    Begun(u32),
     /// The request has succeeded; it is about to be back.
     Passed,
     /// The request has failed; it is about to be out for longer.
@@ -79,6 +83,7 @@ impl Phase {
             Self::Probing(stamp) => word(4, u64::from(stamp)),
             Self::Passed => word(5, 0),
             Self::Failed => word(6, 0),
+            Self::Begun(stamp) => word(7, u64::from(stamp)),
         }
     }
 
@@ -91,6 +96,7 @@ impl Phase {
             4 => Self::Probing(rest),
             5 => Self::Passed,
             6 => Self::Failed,
+            7 => Self::Begun(rest),
             _ => Self::InUse,
         }
     }
@@ -138,7 +144,7 @@ impl Tally {
     pub(crate) fn count(&self, verdict: Verdict, limits: &OutlierDetection) -> bool {
         let local = limits.consecutive_local_errors;
         let failed = match verdict {
-            Verdict::Nothing => return false,
+            Verdict::Nothing | Verdict::Begun => return false,
             Verdict::Whole => {
                 end_run(&self.local_errors);
                 return false;
