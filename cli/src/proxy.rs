@@ -105,14 +105,13 @@ impl Signals {
 /// An app that is not there yet is no error: sidecars start before their apps. But a person should know.
 fn warn_of_absent_apps(app: &App) {
     let Some(loaded) = app.status().loaded() else { return };
-    for listener in &loaded.resources.workload.inbound {
-        if let Err(error) = TcpStream::connect_timeout(&listener.app, LOOK_FOR_APP) {
+    let listeners = loaded.resources.workload.inbound.iter();
+    let apps = listeners.flat_map(|listener| listener.apps().map(move |app| (listener.bind, app)));
+    for (bind, (app, origin)) in apps {
+        if let Err(error) = TcpStream::connect_timeout(&app, LOOK_FOR_APP) {
             tracing::warn!(
-                "nothing listens on {} ({error}), the app of the inbound listener on {} ({}); requests get 503 until it \
-                 is started there, or `app` names where it is",
-                listener.app,
-                listener.bind,
-                listener.origin,
+                "nothing listens on {app} ({error}), the app of the inbound listener on {bind} ({origin}); requests get \
+                 503 until it is started there, or `app` names where it is",
             );
         }
     }

@@ -33,7 +33,7 @@ pub use settings::{
     SettingOrigin, SettingOrigins, SuccessRate, Timeouts, TrafficSettings,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
-pub use workload::{InboundListener, InboundProtocol, OutboundListener, Workload};
+pub use workload::{InboundApp, InboundListener, InboundPort, InboundProtocol, OutboundListener, Workload};
 
 use std::{fmt, sync::Arc};
 

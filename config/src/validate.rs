@@ -13,6 +13,7 @@ mod faults;
 mod filters;
 mod health_check;
 mod hosts;
+mod interception;
 mod kinds;
 mod limits;
 mod merged;
@@ -69,6 +70,7 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     hosts::check(&mut checks);
     services::check(&mut checks);
     sidecars::check(&mut checks);
+    interception::check(&mut checks);
     mesh::check(&mut checks);
     routes::check(&mut checks);
     kinds::check(&mut checks);

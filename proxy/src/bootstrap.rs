@@ -216,8 +216,11 @@ impl Crew {
             }
             stays
         });
-        let outbound = listeners.iter().filter(|open| open.listener.side == Side::Outbound);
-        self.own.set(outbound.map(|open| open.listener.bound).collect());
+        let lead_back = listeners
+            .iter()
+            .map(|open| &open.listener)
+            .filter(|listener| listener.side == Side::Outbound || snapshot.is_intercepted(listener.key));
+        self.own.set(lead_back.map(|listener| listener.bound).collect());
         self.status.set_listeners(listeners.iter().map(|open| open.listener.shown()).collect());
         Ok(())
     }

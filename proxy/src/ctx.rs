@@ -1,5 +1,12 @@
 //! What every stage of a request knows about it. It holds names and values only: no decision is made here.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// The addresses from which the proxy calls an app at the address that its caller dialled. `outrigger intercept` redirects
+/// what the proxy sends to an address of its own, unless it comes from here: the one is a call of the app to itself, the
+/// other has been through the inbound listener.
+pub const APP_CALLER: (Ipv4Addr, Ipv6Addr) = (Ipv4Addr::new(127, 0, 0, 6), Ipv6Addr::LOCALHOST);
+
 /// Which way a request goes through this proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -136,6 +136,15 @@ pub struct Direct {
 pub enum Address {
     /// The endpoint that the caller itself has dialled, or named by its address: the backend is [`Direct::backend`].
     Endpoint(SocketAddr),
+    /// The app, where the caller itself has dialled it.
+    App(SocketAddr),
+    /// The address that the caller itself has dialled, which no Service has. HTTP version as the caller's.
+    Dialled {
+        /// Where to.
+        address: SocketAddr,
+        /// Egress is in `Log` mode: one log line.
+        log: bool,
+    },
     /// The request's own authority, which no Service names. HTTP version as the caller's.
     Authority {
         /// Egress is in `Log` mode: one log line.
@@ -238,7 +247,12 @@ pub fn decide<R: Recorder>(
     recorder: &mut R,
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
-        Meaning::App(rule) => forward(rule, None, facts, recorder),
+        Meaning::App(app) => match (app.address, facts.original_destination) {
+            (None, Some(address)) => {
+                Decision::Direct(Direct { rule: app.rule.clone(), to: Address::App(address) })
+            }
+            _ => forward(&app.rule, None, facts, recorder),
+        },
         // Nobody reads what a tunnel carries, so no route can match it: it goes to the port's own endpoints.
         Meaning::Port(port) if facts.form == Form::Connect => {
             forward(&port.default_rule, None, facts, recorder)
@@ -258,7 +272,12 @@ pub fn decide<R: Recorder>(
             Decision::Direct(Direct { rule: port.default_rule.clone(), to: Address::Endpoint(address) })
         }
         Meaning::Outside { log } => {
-            Decision::Direct(Direct { rule: snapshot.egress_rule.clone(), to: Address::Authority { log } })
+            let to = match (facts.form, facts.original_destination) {
+                (Form::Origin, Some(address)) => Address::Dialled { address, log },
+                // What is written as to an HTTP proxy was meant for one, wherever the caller believes it to be.
+                _ => Address::Authority { log },
+            };
+            Decision::Direct(Direct { rule: snapshot.egress_rule.clone(), to })
         }
         Meaning::Nothing(failure) => refuse(failure, &snapshot.egress_rule),
     }

@@ -1,7 +1,9 @@
-//! Requests and connections that no Service answers for: the endpoint that the caller dialled, or an address of its own
-//! choice.
+//! Requests and connections that go to an address which no balancing chooses: the endpoint, the app or the stranger that
+//! the caller dialled, or an authority of its own choice.
 
 use std::{fmt::Display, net::SocketAddr, time::Duration};
+
+use outrigger_config::model::AppProtocol;
 
 use crate::{
     decide::{Address, Direct},
@@ -25,6 +27,11 @@ pub(crate) async fn pin<'a>(
     let protocol = direct.backend().protocol.spoken_to(checked.version);
     let addr = match direct.to {
         Address::Endpoint(addr) => addr,
+        Address::App(addr) => return Ok(app(direct, addr, protocol, dice)),
+        Address::Dialled { address, log } => {
+            tell(log, exchange.connection.peer, address.ip(), address.port());
+            address
+        }
         Address::Authority { log } => {
             let port = checked.authority.port().unwrap_or(80);
             tell(log, exchange.connection.peer, checked.authority.host(), port);
@@ -35,7 +42,13 @@ pub(crate) async fn pin<'a>(
         }
     };
     let backend = direct.backend().clone();
-    Ok(Pinned::direct(direct, Target::Address { addr, protocol, backend }, dice))
+    Ok(Pinned::direct(direct, Target::Address { addr, protocol, backend, from: None }, dice))
+}
+
+/// Pins a request to the app that its caller dialled. Who called does the repeating.
+fn app(direct: &Direct, addr: SocketAddr, protocol: AppProtocol, dice: u64) -> Pinned<'_> {
+    let target = Target::app(addr, protocol, direct.backend().clone());
+    Pinned { last_hop: true, ..Pinned::direct(direct, target, dice) }
 }
 
 /// One log line where egress is in `Log` mode.

@@ -19,6 +19,7 @@ use crate::{
     listen::{
         answer::{self, Caller},
         connection::Connection,
+        original_dst::Dialled,
     },
     request::{
         strict::{self, Checked, PathRules, StrictContext},
@@ -70,6 +71,9 @@ impl Exchange {
         body_ended: bool,
         snapshot: &Snapshot,
     ) -> Result<Checked, Failure> {
+        if self.connection.dialled == Dialled::Loop {
+            return Err(Failure::Loop);
+        }
         let checked = check(head, body_ended, self.connection.listener.key, snapshot)?;
         if checked.switch.is_some() {
             // That of HTTP/1 is of no use: its connection is given back whole.
@@ -82,7 +86,7 @@ impl Exchange {
     /// What the decision needs beside the head.
     pub(crate) fn facts(&self) -> Facts {
         Facts {
-            original_destination: None,
+            original_destination: self.connection.dialled.original(),
             form: self.form,
             peer: self.connection.peer.ip(),
             now: self.started.into_std(),
@@ -190,7 +194,10 @@ fn fallback_host(head: &Parts, listener: ListenerKey, snapshot: &Snapshot) -> Op
         return None;
     }
     let name = match listener.side {
-        Side::Inbound => snapshot.inbound(listener)?.source.app.to_string(),
+        // Behind an intercepted listener it is not known yet, and nothing is decided by it.
+        Side::Inbound => {
+            snapshot.inbound(listener)?.app.address.map_or("app".to_owned(), |app| app.to_string())
+        }
         Side::Outbound => {
             let port = snapshot.outbound(listener)?.source.service.as_ref()?;
             format!("{}.{}:{}", port.service.name, port.service.namespace, port.port)

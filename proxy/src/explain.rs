@@ -112,7 +112,9 @@ impl Explainer {
     pub fn new(resources: Resources) -> Result<Self, BuildError> {
         let snapshot = runtime::build(&resources, None, &Metrics::new(1))?;
         let own = Own::default();
-        own.set(resources.workload.outbound.iter().map(|listener| listener.bind).collect());
+        let intercepted = resources.workload.inbound.iter().filter(|listener| listener.is_intercepted());
+        let outbound = resources.workload.outbound.iter().map(|listener| listener.bind);
+        own.set(outbound.chain(intercepted.map(|listener| listener.bind)).collect());
         Ok(Self { resources, snapshot, own })
     }
 

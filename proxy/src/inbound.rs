@@ -8,6 +8,7 @@ use hyper::body::{Body, Incoming};
 use crate::{
     body::AnswerBody,
     decide::{self, Decision, Silent},
+    egress,
     error::Failure,
     exchange::{Exchange, decision_head},
     listen::connection::Connection,
@@ -56,8 +57,15 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     let pinned = match &decision {
         Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, facts.dice) },
         Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
-        // An inbound listener has one app and no routes: there is no address to choose, and no answer of a rule.
-        Decision::Direct(_) | Decision::Redirect(_) | Decision::Preflight(_) => {
+        // The app stands where the caller dialled it.
+        Decision::Direct(direct) => {
+            match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
+                Ok(pinned) => pinned,
+                Err(failure) => return exchange.refuse(failure),
+            }
+        }
+        // An inbound listener has no routes, and so no answer of a rule.
+        Decision::Redirect(_) | Decision::Preflight(_) => {
             return exchange.refuse(Failure::Internal);
         }
     };

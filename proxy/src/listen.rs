@@ -5,37 +5,58 @@ pub mod answer;
 pub mod detect;
 pub mod header_watch;
 pub mod sni;
+pub mod sniff;
 
 pub(crate) mod accept;
 pub(crate) mod connection;
 pub(crate) mod guard;
 pub(crate) mod http;
 pub(crate) mod near;
+pub(crate) mod original_dst;
 pub(crate) mod own;
 pub(crate) mod tcp;
+pub(crate) mod undeclared;
+
+mod reach;
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 
-use tokio::sync::watch;
+use bytes::Bytes;
+use tokio::{net::TcpStream, sync::watch, time::Instant};
 
 use accept::Accepted;
+use original_dst::Dialled;
 
 use crate::{
     ctx::Side,
     decide::{Heard, Opening},
     runtime::{snapshot::ListenerKey, status::BoundListener},
-    telemetry::metrics::ListenerMetrics,
+    telemetry::{metrics::ListenerMetrics, record::Arrival},
+    upstream::io::MeteredIo,
     worker::Worker,
 };
 
 /// Serves one connection to its end: request by request, or passed on whole.
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
+    let Accepted { stream, peer, listener, seat } = accepted;
+    let Ok(stream) = TcpStream::from_std(stream) else { return };
+    let (metrics, id) = (listener.metrics.clone(), worker.id);
+    metrics.connection_opened(id);
+    let dialled = Dialled::of(&worker, &listener, &stream);
+    let arrival = Arrival { listener, peer, dialled, accepted: Instant::now() };
     let dice = worker.dice();
-    match tcp::opening(&worker, accepted.listener.key, accepted.peer, (Heard::Nothing, dice)) {
-        Opening::Http => http::serve(worker, accepted).await,
-        // On the heap: connections that carry requests, most of all, need no room for it.
-        opening => Box::pin(tcp::serve(worker, accepted, opening, dice)).await,
+    let opening = tcp::opening(&worker, &arrival, Heard::Nothing, dice);
+    let (io, link) = MeteredIo::new(stream);
+    let incoming = tcp::Incoming { io, link, arrival, read: Bytes::new() };
+    match opening {
+        Opening::Http => http::serve(worker, incoming).await,
+        // On the heap: connections that carry requests, most of all, need no room for these.
+        Opening::Detect(other) => Box::pin(undeclared::serve(worker, incoming, *other, dice)).await,
+        opening => Box::pin(tcp::serve(&worker, incoming, opening, dice)).await,
     }
+    // Who sees the connection counted as closed finds its place free.
+    drop(seat);
+    metrics.connection_closed(id);
 }
 
 /// One listening address.

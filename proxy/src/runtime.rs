@@ -5,6 +5,7 @@ mod build;
 mod carry;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod inbound;
 pub mod opaque;
 pub mod snapshot;
 pub mod status;

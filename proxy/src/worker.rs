@@ -154,6 +154,7 @@ async fn sweep(worker: Rc<Worker>) {
 fn forget_idle_callers(worker: &Worker) {
     let now = Instant::now().into_std();
     let snapshot = worker.snapshot();
-    let limits = snapshot.inbound.iter().flat_map(|listener| &listener.rule.rate_limits);
+    let limits =
+        snapshot.inbound.iter().flat_map(|listener| listener.apps()).flat_map(|app| &app.rule.rate_limits);
     limits.flat_map(|limits| limits.iter()).for_each(|limit| limit.forget_idle(now));
 }

@@ -48,6 +48,7 @@ fn infer_grpc(scope: &Scope<'_>, destinations: &mut [Destination]) {
         let ports = of.map(|at| &mut destinations[at].ports).into_iter().flatten();
         for found in ports.filter(|one| declared.is_none() && one.port == port && !one.protocol.is_opaque()) {
             found.protocol = AppProtocol::Grpc;
+            found.undeclared = false;
         }
     }
 }
@@ -68,6 +69,7 @@ fn destination(
             DestinationPort {
                 port: port.number,
                 protocol: port.speaks(rules.kind),
+                undeclared: port.protocol.is_none() && rules.kind.is_none(),
                 settings: settings.clone(),
                 routes: rules.requests,
                 connections: rules.connections,

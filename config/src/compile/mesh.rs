@@ -71,6 +71,7 @@ fn limits(body: &LimitsBody) -> Limits {
         uri_bytes: body.uri_bytes.0.map_or(built_in.uri_bytes, |n| n.0),
         trailer_bytes: body.trailer_bytes.0.map_or(built_in.trailer_bytes, |n| n.0),
         header_timeout: time(&body.header_timeout, built_in.header_timeout),
+        detect_timeout: time(&body.detect_timeout, built_in.detect_timeout),
         max_concurrent_streams: body
             .max_concurrent_streams
             .0

@@ -48,6 +48,9 @@ pub struct DestinationPort {
     pub port: u16,
     /// The protocol that its endpoints speak.
     pub protocol: AppProtocol,
+    /// The policy does not say what they speak: who is redirected here, to whom no name tells what the port is for, may
+    /// speak anything.
+    pub undeclared: bool,
     /// The settings of the Service itself, merged: what holds where no route rule says otherwise.
     pub settings: Arc<TrafficSettings>,
     /// The rules of all routes attached to this port, all of one kind. `None`: no route is attached, requests go to this port's own

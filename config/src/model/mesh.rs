@@ -87,6 +87,8 @@ pub struct Limits {
     pub trailer_bytes: u32,
     /// From the first byte of a head to its end, and from accept to the first complete head; 10 s by default.
     pub header_timeout: Duration,
+    /// From the first byte of a connection whose protocol is not declared to what tells HTTP or TLS; 100 ms by default.
+    pub detect_timeout: Duration,
     /// Open HTTP/2 streams per downstream connection; 250 by default.
     pub max_concurrent_streams: u32,
     /// A downstream connection without a request is closed after this; 1 h by default.
@@ -107,6 +109,7 @@ impl Default for Limits {
             uri_bytes: 16 * 1024,
             trailer_bytes: 16 * 1024,
             header_timeout: Duration::from_secs(10),
+            detect_timeout: Duration::from_millis(100),
             max_concurrent_streams: 250,
             connection_idle: Duration::from_secs(3600),
             pool_idle: Duration::from_secs(3),

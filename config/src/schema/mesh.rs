@@ -87,6 +87,9 @@ object! {
         /// From the first byte of a request head to its end, and from the accepted connection to its first complete
         /// head. When it passes the connection is closed. Not 0.
         header_timeout("headerTimeout"): Strict<Spanned<GepDuration>> = Limits::default().header_timeout,
+        /// Where nobody has declared what a redirected connection speaks: from its caller's first byte to what tells HTTP or TLS
+        /// from anything else. When it passes the connection is passed on whole. Not 0.
+        detect_timeout("detectTimeout"): Strict<Spanned<GepDuration>> = Limits::default().detect_timeout,
         /// Open HTTP/2 streams of one caller's connection; further ones are refused, and may be sent again.
         max_concurrent_streams("maxConcurrentStreams"): Strict<Bounded<1, 100_000>> = Limits::default().max_concurrent_streams,
         /// A caller's connection without an open request is closed after this; one that is passed on whole, after this long

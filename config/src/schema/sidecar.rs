@@ -1,7 +1,7 @@
 //! `Sidecar`: where a local proxy listens, which app stands behind it, and who it is.
 
 use super::{Metadata, ServiceRef};
-use crate::convert::{Any, Flag, List, SocketAddress, Spanned, Strict, Subdomain, choice, object};
+use crate::convert::{Any, Flag, List, Port, SocketAddress, Spanned, Strict, Subdomain, choice, object};
 
 object! {
     /// One proxy for local use: its listeners and the app behind it.
@@ -44,13 +44,36 @@ object! {
         /// taken up.
         bind("bind"): Spanned<SocketAddress>,
         /// Where the app listens; not an address of this Sidecar (OR149). While nothing listens there, requests are
-        /// answered 503 `connect_failed`.
-        app("app"): Spanned<SocketAddress>,
+        /// answered 503 `connect_failed`. Required, but for listeners that are `intercepted`.
+        app("app"): Option<Spanned<SocketAddress>>,
         /// What the app speaks. Callers may speak HTTP/1 or HTTP/2 in any case, but for `tcp`; `auto` is `tcp` where the
-        /// Service's port is one of TCP or TLS.
+        /// Service's port is one of TCP or TLS. Where the listener is `intercepted`, it is what ports speak that `ports` does
+        /// not list, and `auto` is told by their first bytes.
         protocol("protocol"): Strict<InboundProtocolWord> = InboundProtocolWord::Auto.word(),
         /// The Service that this port serves. What of its policy binds at the callee (`timeouts.request`) then holds here,
         /// and it names the requests in metrics and logs.
+        service("service"): Option<ServiceRef>,
+        /// Takes the connections that `outrigger intercept` redirects, on every port of the app: each goes on to the address and
+        /// port that its caller dialled. One that was not redirected is refused (508 `loop`). `app` and `service` are then
+        /// not written (OR151), but in `ports`.
+        intercepted("intercepted"): Option<Flag> = false,
+        /// What is known of the app's ports; only where the listener is `intercepted` (OR151).
+        ports("ports"): List<InterceptedPort>,
+    }
+}
+
+object! {
+    /// A port of the app behind an intercepted listener.
+    pub(crate) struct InterceptedPort {
+        /// The port that callers dial; each only once (OR126).
+        port("port"): Spanned<Port>,
+        /// Where the app listens, which must be a loopback address (OR149): what the proxy sends to another address of its own
+        /// is redirected again. Unless set, the address that the caller dialled.
+        app("app"): Option<Spanned<SocketAddress>>,
+        /// What the app speaks. `auto` is what the Service's port says to speak; where neither says anything, the first bytes
+        /// tell.
+        protocol("protocol"): Strict<InboundProtocolWord> = InboundProtocolWord::Auto.word(),
+        /// The Service that this port serves, as in `inbound`.
         service("service"): Option<ServiceRef>,
     }
 }
@@ -78,6 +101,10 @@ object! {
         bind("bind"): Spanned<SocketAddress>,
         /// All requests go to this Service, whatever their Host; unless set, the request's authority decides.
         service("service"): Option<ServiceRef>,
+        /// Takes the connections that `outrigger intercept` redirects: the address that the app dialled decides where they go,
+        /// and only where no Service has it, the request's authority. The listener can be dialled as well. No use with
+        /// `service` (OR151).
+        intercepted("intercepted"): Option<Flag> = false,
         /// Allows a bind that other machines can reach. Without it such a bind is refused (OR150): whoever reaches the
         /// listener calls as this app does.
         allow_remote("allowRemote"): Option<Flag> = false,

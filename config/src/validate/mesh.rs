@@ -12,6 +12,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         if let Some(limits) = &spec.limits {
             for (limit, why) in [
                 (&limits.header_timeout.0, "no request could arrive"),
+                (&limits.detect_timeout.0, "nothing could be told from its first bytes"),
                 (&limits.connection_idle.0, "no connection could stay open"),
             ] {
                 if let Some(zero) = limit.as_ref().filter(|limit| limit.value.0.is_zero()) {

@@ -28,12 +28,13 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         }
     }
     for sidecar in &objects.sidecars {
-        for listener in sidecar.body.spec.inbound.iter() {
-            let word = listener
-                .protocol
-                .0
-                .filter(|word| !matches!(word, InboundProtocolWord::Auto | InboundProtocolWord::Tcp));
-            let (Some(word), Some(service)) = (word, &listener.service) else { continue };
+        let listeners = || sidecar.body.spec.inbound.iter();
+        let apps = listeners().map(|listener| (listener.protocol.0, &listener.service));
+        let ports = listeners().flat_map(|listener| listener.ports.iter());
+        for (word, service) in apps.chain(ports.map(|port| (port.protocol.0, &port.service))) {
+            let word =
+                word.filter(|word| !matches!(word, InboundProtocolWord::Auto | InboundProtocolWord::Tcp));
+            let (Some(word), Some(service)) = (word, service) else { continue };
             let namespace =
                 service.namespace.as_ref().map_or(&sidecar.name.namespace, |namespace| &namespace.0);
             let name = ObjectName { namespace: namespace.clone(), name: service.name.value.0.clone() };

@@ -23,8 +23,8 @@ fn one(sidecar: &Object<Sidecar>, checks: &mut Checks<'_>) {
         checks.push(fault.help("add `inbound` or `outbound`"));
     }
     binds(sidecar, checks);
-    for listener in spec.inbound.iter() {
-        app(listener, sidecar, checks);
+    for address in spec.inbound.iter().filter_map(|listener| listener.app.as_ref()) {
+        app(address, sidecar, checks);
     }
     for listener in spec.outbound.iter() {
         let address = listener.bind.value.0;
@@ -43,7 +43,9 @@ fn one(sidecar: &Object<Sidecar>, checks: &mut Checks<'_>) {
         let fault = Fault::warning(Code::Exposed, admin.bind.span, message);
         checks.push(fault.help(format!("bind `127.0.0.1:{}`", admin.bind.value.0.port())));
     }
+    let ports = spec.inbound.iter().flat_map(|listener| listener.ports.iter());
     let inbound = spec.inbound.iter().filter_map(|listener| listener.service.as_ref());
+    let inbound = inbound.chain(ports.filter_map(|port| port.service.as_ref()));
     let outbound = spec.outbound.iter().filter_map(|listener| listener.service.as_ref());
     for reference in inbound.chain(outbound) {
         checks.service_ref(reference, &sidecar.name.namespace);
@@ -88,10 +90,11 @@ fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.port() != 0 && (any || a.ip() == b.ip())
 }
 
-fn app(listener: &crate::schema::Inbound, sidecar: &Object<Sidecar>, checks: &mut Checks<'_>) {
-    let app = listener.app.value.0;
+/// The address of an app.
+pub(super) fn app(address: &Spanned<SocketAddress>, sidecar: &Object<Sidecar>, checks: &mut Checks<'_>) {
+    let app = address.value.0;
     if app.port() == 0 {
-        let fault = Fault::error(Code::Address, listener.app.span, "the app needs a port other than 0");
+        let fault = Fault::error(Code::Address, address.span, "the app needs a port other than 0");
         return checks.push(fault.help("write the port on which the app listens"));
     }
     let reaches = |bind: SocketAddr| {
@@ -101,7 +104,7 @@ fn app(listener: &crate::schema::Inbound, sidecar: &Object<Sidecar>, checks: &mu
     let listeners = listeners(&sidecar.body);
     if let Some((own, what)) = listeners.iter().find(|(own, _)| reaches(own.value.0)) {
         let message = format!("the app's address `{app}` is {what} of this Sidecar: requests would go round");
-        let fault = Fault::error(Code::Bind, listener.app.span, message)
+        let fault = Fault::error(Code::Bind, address.span, message)
             .related(own.span, format!("{what} on `{}`", own.value.0))
             .help("write the address on which the app itself listens");
         checks.push(fault);

@@ -16,6 +16,7 @@ use crate::{
     ctx::Side,
     error::Failure,
     runtime::{
+        inbound::{Connections, Inbound},
         opaque::{ConnectionRoutes, ConnectionRule, Opaque},
         snapshot::{Backend, ListenerKey, OutboundTarget, Port, Snapshot},
     },
@@ -56,6 +57,9 @@ pub enum Opening {
     Http,
     /// The ClientHello decides: it is to be read, and the question asked again.
     ReadHello,
+    /// Nobody has declared what it speaks: it carries HTTP if its first bytes say so, and comes to this if not, a server
+    /// that speaks first included.
+    Detect(Box<Opening>),
     /// Its bytes are passed on.
     Pass(Passage),
     /// It is ended.
@@ -81,6 +85,8 @@ pub struct Passage {
 pub enum PassTo {
     /// Endpoints of this backend of the rule.
     Backend(usize),
+    /// The app, where the caller itself has dialled it.
+    App(SocketAddr),
     /// The address that the caller itself has dialled.
     Address {
         /// Where to.
@@ -104,7 +110,7 @@ impl Passage {
     pub fn backend(&self) -> &Arc<Backend> {
         let index = match self.to {
             PassTo::Backend(index) => index,
-            PassTo::Address { .. } | PassTo::Host { .. } => 0,
+            PassTo::App(_) | PassTo::Address { .. } | PassTo::Host { .. } => 0,
         };
         // A backend is chosen only if it resolved, and the rule of a single address is a default one, whose only
         // backend exists.
@@ -131,11 +137,8 @@ pub fn connection<R: Recorder>(
         return refuse(Failure::NoPolicy, &snapshot.egress_connections);
     };
     match target {
-        Target::App(None) | Target::Pinned(Port { opaque: None, .. }) => Opening::Http,
-        Target::App(Some(rule)) => {
-            recorder.resolved(Resolution::Inbound);
-            forward(rule, facts, recorder)
-        }
+        Target::Pinned(Port { opaque: None, .. }) => Opening::Http,
+        Target::App(listener) => to_app(snapshot, listener, facts, recorder),
         Target::Pinned(port @ Port { opaque: Some(opaque), .. }) => {
             recorder.resolved(Resolution::Pinned(&port.name));
             to_port(opaque, facts, recorder)
@@ -152,8 +155,8 @@ pub fn connection<R: Recorder>(
 
 /// What a listener is for.
 enum Target<'a> {
-    /// The app behind an inbound listener; with a rule if connections are passed on whole.
-    App(Option<&'a Arc<ConnectionRule>>),
+    /// The app behind an inbound listener.
+    App(&'a Inbound),
     Pinned(&'a Port),
     /// The connection says itself where it goes.
     Open,
@@ -162,12 +165,51 @@ enum Target<'a> {
 impl<'a> Target<'a> {
     fn of(snapshot: &'a Snapshot, key: ListenerKey) -> Option<Self> {
         match key.side {
-            Side::Inbound => snapshot.inbound(key).map(|listener| Self::App(listener.opaque.as_ref())),
+            Side::Inbound => snapshot.inbound(key).map(|listener| Self::App(listener)),
             Side::Outbound => snapshot.outbound(key).map(|listener| match &listener.target {
                 OutboundTarget::Pinned(port) => Self::Pinned(port),
                 OutboundTarget::ByAuthority => Self::Open,
             }),
         }
+    }
+}
+
+/// A caller of the app.
+fn to_app<R: Recorder>(
+    snapshot: &Snapshot,
+    listener: &Inbound,
+    facts: &ConnectionFacts<'_>,
+    recorder: &mut R,
+) -> Opening {
+    let Some(app) = listener.app(facts.original_destination) else {
+        recorder.resolved(Resolution::NotRedirected);
+        return undeclared(facts, refuse(Failure::Loop, &snapshot.egress_connections));
+    };
+    let (Connections::Whole(rule) | Connections::Either(rule)) = &app.connections else {
+        return Opening::Http;
+    };
+    recorder.resolved(Resolution::Inbound);
+    let opening = match (app.address, facts.original_destination) {
+        (None, Some(address)) => straight(rule, PassTo::App(address), recorder),
+        _ => forward(rule, facts, recorder),
+    };
+    match app.connections {
+        Connections::Either(_) => undeclared(facts, opening),
+        Connections::Requests | Connections::Whole(_) => opening,
+    }
+}
+
+/// To an address that no balancing chooses.
+fn straight<R: Recorder>(rule: &Arc<ConnectionRule>, to: PassTo, recorder: &mut R) -> Opening {
+    recorder.connection_rule(rule, Some(0));
+    Opening::Pass(Passage { rule: rule.clone(), to })
+}
+
+/// What becomes of a connection that may carry HTTP, as long as nobody has looked.
+fn undeclared(facts: &ConnectionFacts<'_>, opening: Opening) -> Opening {
+    match facts.heard {
+        Heard::Nothing => Opening::Detect(Box::new(opening)),
+        Heard::Tls(_) | Heard::Other => opening,
     }
 }
 
@@ -179,22 +221,29 @@ fn by_address<R: Recorder>(
     recorder: &mut R,
 ) -> Opening {
     if let Some(port) = snapshot.by_cluster_ip(address) {
-        let Some(opaque) = &port.opaque else { return Opening::Http };
-        recorder.resolved(Resolution::ClusterIp(&port.name));
-        return to_port(opaque, facts, recorder);
+        if port.opaque.is_some() || port.either.is_some() {
+            recorder.resolved(Resolution::ClusterIp(&port.name));
+        }
+        return match (&port.opaque, &port.either) {
+            (Some(opaque), _) => to_port(opaque, facts, recorder),
+            (None, Some(rule)) => undeclared(facts, forward(rule, facts, recorder)),
+            (None, None) => Opening::Http,
+        };
     }
     if let Some(port) = snapshot.by_endpoint(address) {
-        let Some(opaque) = &port.opaque else { return Opening::Http };
-        recorder.resolved(Resolution::Endpoint(&port.name, address));
         let to = PassTo::Address { address, log: false };
-        return Opening::Pass(Passage { rule: opaque.default_rule.clone(), to });
+        if port.opaque.is_some() || port.either.is_some() {
+            recorder.resolved(Resolution::Endpoint(&port.name, address));
+        }
+        return match (&port.opaque, &port.either) {
+            (Some(opaque), _) => straight(&opaque.default_rule, to, recorder),
+            (None, Some(rule)) => undeclared(facts, straight(rule, to, recorder)),
+            (None, None) => Opening::Http,
+        };
     }
     recorder.passed(Way::OriginalDestination(Some(address)));
-    match facts.heard {
-        // It may be HTTP, whose requests say more than an address does.
-        Heard::Nothing => Opening::Http,
-        Heard::Tls(_) | Heard::Other => leave(snapshot, recorder, |log| PassTo::Address { address, log }),
-    }
+    // It may be HTTP, whose requests say more than an address does.
+    undeclared(facts, leave(snapshot, recorder, |log| PassTo::Address { address, log }))
 }
 
 /// A caller that dialled us: only a server name can say what it wants.

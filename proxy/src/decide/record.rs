@@ -82,6 +82,8 @@ pub enum Resolution<'a> {
     Outside,
     /// No Service is meant, and egress is denied.
     Denied,
+    /// It came to a listener for redirected connections, and was not redirected.
+    NotRedirected,
     /// The current policy no longer has this listener, or the Service that it is pinned to.
     NoListener,
 }

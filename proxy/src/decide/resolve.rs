@@ -13,13 +13,16 @@ use super::{Facts, Form, Head, Recorder, Resolution, Way};
 use crate::{
     ctx::Side,
     error::Failure,
-    runtime::snapshot::{ListenerKey, OutboundTarget, Port, Rule, Snapshot},
+    runtime::{
+        inbound::App,
+        snapshot::{ListenerKey, OutboundTarget, Port, Snapshot},
+    },
 };
 
 /// What a request means.
 pub(super) enum Meaning<'a> {
     /// The app behind an inbound listener.
-    App(&'a Arc<Rule>),
+    App(&'a App),
     /// A Service port, with its routes.
     Port(&'a Arc<Port>),
     /// One endpoint of a Service port, without its routes.
@@ -42,8 +45,12 @@ pub(super) fn resolve<'a, R: Recorder>(
 ) -> Meaning<'a> {
     if key.side == Side::Inbound {
         let Some(listener) = snapshot.inbound(key) else { return no_listener(recorder) };
+        let Some(app) = listener.app(facts.original_destination) else {
+            recorder.resolved(Resolution::NotRedirected);
+            return Meaning::Nothing(Failure::Loop);
+        };
         recorder.resolved(Resolution::Inbound);
-        return Meaning::App(&listener.rule);
+        return Meaning::App(app);
     }
     match snapshot.outbound(key).map(|listener| &listener.target) {
         Some(OutboundTarget::Pinned(port)) => {

@@ -78,7 +78,7 @@ impl Explainer {
         question: &ConnectionQuestion,
     ) -> Result<(Entrance<'a>, Option<SocketAddr>), ExplainError> {
         if let Some(door) = question.door {
-            return Ok((self.entrance(door)?, question.original_destination));
+            return Ok((self.entrance(door, question.original_destination)?, question.original_destination));
         }
         let host = self.snapshot.by_host(&question.host);
         let meant = host.and_then(|host| host.service.port(question.port));
@@ -88,7 +88,7 @@ impl Explainer {
             OutboundTarget::ByAuthority => false,
         });
         if let (Some(pinned), None) = (pinned, question.original_destination) {
-            return Ok((self.entrance(Door::At(pinned.source.bind))?, None));
+            return Ok((self.entrance(Door::At(pinned.source.bind), None)?, None));
         }
         if !outbound.iter().any(|one| matches!(one.target, OutboundTarget::ByAuthority)) {
             let wanted =
@@ -102,7 +102,7 @@ impl Explainer {
             Says::Hello(_) => None,
         };
         let dialled = literal.or_else(of_service).map(|ip| SocketAddr::new(ip, question.port));
-        Ok((self.entrance(Door::Outbound)?, question.original_destination.or(dialled)))
+        Ok((self.entrance(Door::Outbound, None)?, question.original_destination.or(dialled)))
     }
 
     fn opening<'a>(
@@ -125,7 +125,7 @@ impl Explainer {
         let first = ask(Heard::Nothing);
         match first.opening {
             Opening::Pass(_) | Opening::Refuse { .. } => first,
-            Opening::Http | Opening::ReadHello => ask(match &question.says {
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) => ask(match &question.says {
                 Says::Bytes => Heard::Other,
                 Says::Hello(_) => Heard::Tls(question.server_name()),
             }),
@@ -220,7 +220,7 @@ impl Explainer {
         let (rule, failure) = match &decided.opening {
             Opening::Pass(passage) => (&passage.rule, None),
             Opening::Refuse { failure, rule } => (rule, Some(*failure)),
-            Opening::Http | Opening::ReadHello => {
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) => {
                 report.resolution.iter_mut().for_each(|step| step.decides = false);
                 report.resolution.push(Step {
                     way: "protocol",
@@ -302,7 +302,7 @@ impl Explainer {
                 share.outcome = Outcome::Cut(cut);
             }
             // A share is a backend: it is passed on or refused.
-            Opening::Http | Opening::ReadHello => {}
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) => {}
         }
         share
     }
@@ -310,7 +310,7 @@ impl Explainer {
     /// The one share of a connection to an address that nobody balances.
     fn straight(&self, passage: &Passage, heard: Heard<'_>) -> Share {
         let to = match &passage.to {
-            PassTo::Address { address, .. } => address.to_string(),
+            PassTo::Address { address, .. } | PassTo::App(address) => address.to_string(),
             PassTo::Host { host, port, .. } => format!("{host}:{port}"),
             PassTo::Backend(_) => String::new(),
         };

@@ -31,7 +31,8 @@ pub(super) struct Way<'a> {
 impl Explainer {
     /// Finds the listener of a request, if it takes requests.
     pub(super) fn way<'a>(&'a self, question: &'a Question) -> Result<Way<'a>, ExplainError> {
-        let Entrance { listener, behind, door, bind } = self.entrance(question.door)?;
+        let Entrance { listener, behind, door, bind } =
+            self.entrance(question.door, question.original_destination)?;
         let facts = ConnectionFacts {
             original_destination: question.original_destination,
             peer: question.peer,
@@ -39,15 +40,19 @@ impl Explainer {
             dice: 0,
         };
         match decide::connection(&self.snapshot, listener, &facts, &mut Silent) {
-            Opening::Http => Ok(Way { question, listener, behind, door }),
+            Opening::Http | Opening::Detect(_) => Ok(Way { question, listener, behind, door }),
             Opening::ReadHello | Opening::Pass(_) | Opening::Refuse { .. } => {
                 Err(ExplainError::Opaque(bind, format!("tcp://{}", question.destination())))
             }
         }
     }
 
-    /// Finds a listener.
-    pub(super) fn entrance(&self, door: Door) -> Result<Entrance<'_>, ExplainError> {
+    /// Finds a listener, by which somebody comes who dialled another address if there is one.
+    pub(super) fn entrance(
+        &self,
+        door: Door,
+        dialled: Option<SocketAddr>,
+    ) -> Result<Entrance<'_>, ExplainError> {
         let (outbound, inbound) = (&self.snapshot.outbound, &self.snapshot.inbound);
         let by_authority = |one: &&Outbound| matches!(one.target, OutboundTarget::ByAuthority);
         let out = match door {
@@ -73,8 +78,9 @@ impl Explainer {
             })
         })?;
         let bind = found.source.bind;
+        let behind = found.source.service(dialled.map(|address| address.port()));
         let door = resolution::object(bind, &found.source.origin);
-        Ok(Entrance { listener: found.key, behind: found.source.service.as_ref(), door, bind })
+        Ok(Entrance { listener: found.key, behind, door, bind })
     }
 
     /// The error of a listener that is not there.

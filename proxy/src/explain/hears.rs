@@ -42,6 +42,7 @@ pub(super) enum Heard {
     Unnamed,
     Outside,
     Denied,
+    NotRedirected,
     NoListener,
 }
 
@@ -85,6 +86,7 @@ impl Recorder for Hears {
             Resolution::NoSuchPort(service) => Heard::NoSuchPort(service.source.name.clone()),
             Resolution::Outside => Heard::Outside,
             Resolution::Denied => Heard::Denied,
+            Resolution::NotRedirected => Heard::NotRedirected,
             Resolution::NoListener => Heard::NoListener,
         });
     }

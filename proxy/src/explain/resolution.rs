@@ -105,6 +105,13 @@ fn step(way: &Heard, by: &'static str, asked: Asked<'_>, decides: bool) -> Step 
         }
         Heard::Outside => ("egress", outside(asked), None),
         Heard::Denied => ("egress", denied(asked), None),
+        Heard::NotRedirected => (
+            "inbound",
+            format!(
+                "{listener} takes only what `outrigger intercept` redirects; --destination says what was dialled"
+            ),
+            own(asked),
+        ),
         Heard::NoListener => ("listener", "this policy has no such listener".to_owned(), None),
     };
     Step { way, decides, why, origin }
@@ -195,6 +202,11 @@ fn outside(asked: Asked<'_>) -> String {
         }
         (Carried::Connection, None) => {
             format!("egress is {mode} the connection goes to `{}` itself", asked.host)
+        }
+        (Carried::Request(Form::Origin), Some(address)) => {
+            format!(
+                "egress is {mode} the request goes to {address}, which was dialled, in its caller's version of HTTP"
+            )
         }
         (Carried::Request(_), _) => {
             let host = asked.host;

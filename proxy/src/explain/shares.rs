@@ -1,7 +1,7 @@
 //! The backends of a rule: their shares, their endpoints, and the request as each would get it.
 
 use http::uri::Scheme;
-use outrigger_config::model::{self, AppProtocol, Endpoints, RouteRule, ServicePort};
+use outrigger_config::model::{self, AppProtocol, Endpoints, InboundListener, RouteRule, ServicePort};
 
 use super::{
     Admitted, Explainer, answered, callee,
@@ -129,7 +129,9 @@ impl Explainer {
     fn direct(&self, direct: &Direct, admitted: Admitted<'_>) -> Share {
         let authority = &admitted.checked.authority;
         let to = match direct.to {
-            Address::Endpoint(address) => address.to_string(),
+            Address::Endpoint(address) | Address::App(address) | Address::Dialled { address, .. } => {
+                address.to_string()
+            }
             Address::Authority { .. } => format!("{}:{}", authority.host(), authority.port().unwrap_or(80)),
         };
         let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
@@ -206,12 +208,13 @@ impl Explainer {
         let set = backend.endpoints.load();
         let listeners = &self.resources.workload.inbound;
         let told = set.endpoints().iter().map(|endpoint| {
-            let listener = listeners.iter().find(|listener| listener.app == endpoint.address);
+            let mut apps = listeners.iter().flat_map(InboundListener::apps);
+            let app = apps.find(|(address, _)| *address == endpoint.address);
             Endpoint {
                 address: endpoint.address.to_string(),
                 weight: endpoint.weight,
                 zone: None,
-                origin: listener.map(|listener| listener.origin.to_string()).unwrap_or_default(),
+                origin: app.map(|(_, origin)| origin.to_string()).unwrap_or_default(),
                 is_loop: self.own.contains(endpoint.address),
             }
         });

@@ -12,6 +12,9 @@ pub(super) fn of(report: &Report) -> String {
         }
         Outcome::Forward { backend } => format!("{asked} goes to {backend}{by}{}", stays(report)),
         Outcome::Split => format!("{asked} goes to {}{by}", split(&report.shares)),
+        Outcome::Direct { to } if report.request.side == "inbound" => {
+            format!("{asked} goes to the app at {to}")
+        }
         Outcome::Direct { to } => match &report.service {
             Some(service) => format!("{asked} goes straight to {to}, an endpoint of {}", service.name),
             None => {
@@ -46,6 +49,9 @@ pub(super) fn of_connection(report: &ConnectionReport) -> String {
         }
         Outcome::Forward { backend } => format!("{asked} is passed on to {backend}{by}"),
         Outcome::Split => format!("{asked} is passed on to {}{by}", split(&report.shares)),
+        Outcome::Direct { to } if report.connection.side == "inbound" => {
+            format!("{asked} is passed on to the app at {to}")
+        }
         Outcome::Direct { to } => match &report.service {
             Some(service) => {
                 format!("{asked} is passed on straight to {to}, an endpoint of {}", service.name)

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 
-use super::Listener;
+use super::{Listener, original_dst::canonical};
 
 /// After a failed accept: long enough for descriptors to come back, short enough not to be noticed.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -103,6 +103,7 @@ fn hand_over(stream: tokio::net::TcpStream, peer: SocketAddr, listener: &Arc<Lis
     let Ok(stream) = stream.into_std() else { return };
     door.open.fetch_add(1, Relaxed);
     let seat = Seat(door.open.clone());
+    let peer = canonical(peer);
     // A worker that is gone means that the process is ending.
     let _ = door.send.send(Accepted { stream, peer, listener: listener.clone(), seat });
 }

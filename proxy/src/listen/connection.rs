@@ -27,6 +27,7 @@ use super::{
     Listener,
     header_watch::{Expiry, HeaderWatch},
     near::{Handover, StreamTask},
+    original_dst::Dialled,
 };
 use crate::{
     request::forwarded::PeerAddress,
@@ -41,6 +42,7 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    pub(crate) dialled: Dialled,
     /// The peer's address as a header value.
     pub(crate) address: PeerAddress,
     pub(crate) watch: RefCell<HeaderWatch>,

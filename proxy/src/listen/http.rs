@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use http::{Request, Response};
 use hyper::{
     body::{Body, Incoming},
@@ -18,10 +18,9 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use outrigger_config::model::Limits;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::Instant};
+use tokio::{io::AsyncReadExt, time::Instant};
 
 use super::{
-    accept::Accepted,
     answer::{self, Caller},
     connection::{CallerIo, Connection, End, Served, closing, drive},
     detect::{Detector, Verdict},
@@ -37,7 +36,7 @@ use crate::{
     inbound, outbound,
     request::forwarded::PeerAddress,
     telemetry::{metrics::ParseError, record::Arrival},
-    upstream::io::{Link, MeteredIo},
+    upstream::io::Link,
     worker::Worker,
 };
 
@@ -49,50 +48,54 @@ const HEAD_FIELDS: usize = 160;
 const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
 
 /// Serves one connection to its end.
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { stream, peer, listener, seat } = accepted;
-    let now = Instant::now();
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    let limits = worker.snapshot().mesh.limits.clone();
-    let metrics = listener.metrics.clone();
-    metrics.connection_opened(worker.id);
-    let (mut io, link) = MeteredIo::new(stream);
-    let until = now + limits.header_timeout;
-    let mut detected = tokio::select! {
+pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: tcp::Incoming) {
+    let now = incoming.arrival.accepted;
+    let listener = incoming.arrival.listener.clone();
+    let until = now + worker.snapshot().mesh.limits.header_timeout;
+    let detected = tokio::select! {
         biased;
-        detected = detect(&mut io, &worker, until) => detected,
+        detected = detect(&mut incoming, &worker, until) => detected,
         // Nothing is open yet that could be finished.
         () = closing(&worker, &listener) => Err(io::ErrorKind::UnexpectedEof.into()),
     };
-    if let Ok((Verdict::Tls, read)) = &mut detected
+    if let Ok(Verdict::Tls) = &detected
         && listener.side == Side::Outbound
     {
-        let arrival = Arrival { listener: listener.clone(), peer, accepted: now };
-        let incoming = tcp::Incoming { io, link: link.clone(), arrival, read: std::mem::take(read) };
-        let Some(nobodys) = Box::pin(tcp::serve_hello(&worker, incoming, until, worker.dice())).await else {
-            drop(seat);
-            return metrics.connection_closed(worker.id);
-        };
-        (io, *read) = (nobodys.io, nobodys.read);
+        let dice = worker.dice();
+        let Some(nobodys) = Box::pin(tcp::serve_hello(&worker, incoming, until, dice)).await else { return };
+        incoming = nobodys;
     }
-    let spoke = detected.as_ref().ok().map(|(verdict, _)| *verdict);
+    serve_as(worker, incoming, detected, now).await;
+}
+
+/// Serves one connection of which is known what it speaks, to its end. Its first bytes came after `since`.
+pub(crate) async fn serve_as(
+    worker: Rc<Worker>,
+    incoming: tcp::Incoming,
+    detected: io::Result<Verdict>,
+    since: Instant,
+) {
+    let tcp::Incoming { io, link, arrival: Arrival { listener, peer, dialled, .. }, read } = incoming;
+    let limits = worker.snapshot().mesh.limits.clone();
+    let spoke = detected.as_ref().ok().copied();
     let protocol = match spoke {
         Some(Verdict::Http2) => Protocol::Http2,
         _ => Protocol::Http1,
     };
-    let watch = HeaderWatch::new(protocol, now.into_std()).into();
+    let watch = HeaderWatch::new(protocol, since.into_std()).into();
     let connection = Rc::new(Connection {
         worker,
         listener,
         peer,
+        dialled,
         watch,
         address: PeerAddress::new(peer.ip()),
         switched: Handover::default(),
         sending: Handover::default(),
     });
     let end = match detected {
-        Ok((verdict, prefix)) => {
-            let io = CallerIo::new(io, prefix, connection.clone());
+        Ok(verdict) => {
+            let io = CallerIo::new(io, read, connection.clone());
             match verdict {
                 Verdict::Http2 => serve_http2(io, &connection, &link, &limits).await,
                 _ => serve_http1(io, &connection, &link, &limits).await,
@@ -101,21 +104,18 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Err(error) if error.kind() == io::ErrorKind::TimedOut => End::HeaderTimeout,
         Err(_) => End::Reset,
     };
-    // Who sees the connection counted as closed finds its place free.
-    drop(seat);
-    metrics.connection_closed(connection.worker.id);
     report(&connection, &end, spoke);
 }
 
 /// Reads until the first bytes tell HTTP/2 from HTTP/1, within the header timeout.
-async fn detect(io: &mut MeteredIo, worker: &Worker, until: Instant) -> io::Result<(Verdict, Bytes)> {
+async fn detect(incoming: &mut tcp::Incoming, worker: &Worker, until: Instant) -> io::Result<Verdict> {
     let timer = worker.deadlines.at(until);
     let mut detector = Detector::new();
     let mut prefix = BytesMut::with_capacity(4096);
     loop {
         let read = tokio::select! {
             biased;
-            read = io.read_buf(&mut prefix) => read?,
+            read = incoming.io.read_buf(&mut prefix) => read?,
             () = timer.expired() => return Err(io::ErrorKind::TimedOut.into()),
         };
         if read == 0 {
@@ -124,7 +124,10 @@ async fn detect(io: &mut MeteredIo, worker: &Worker, until: Instant) -> io::Resu
         let from = prefix.len() - read;
         match detector.feed(&prefix[from..]) {
             Verdict::NeedMore => {}
-            verdict => return Ok((verdict, prefix.freeze())),
+            verdict => {
+                incoming.read = prefix.freeze();
+                return Ok(verdict);
+            }
         }
     }
 }

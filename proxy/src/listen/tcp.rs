@@ -4,44 +4,29 @@
 //! whose server name nobody has is told so, by the alert for it. Where a connection goes is decided in
 //! `decide/connection.rs`, and nothing here looks at its bytes but for the ClientHello, where that decides.
 
-use std::{io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use outrigger_config::model::{AppProtocol, Limits, TrafficSettings};
+use outrigger_config::model::{Limits, TrafficSettings};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
     time::Instant,
 };
 
 use super::{
-    accept::Accepted,
     connection::closing,
+    original_dst::Dialled,
+    reach::{Reach, Reached},
     sni::{self, ServerName},
 };
 use crate::{
-    balance::Verdict,
-    decide::{self, ConnectionFacts, Dice, Heard, Opening, PassTo, Passage, Purpose, Silent},
-    egress,
+    decide::{self, ConnectionFacts, Heard, Opening, Silent},
     error::Failure,
-    policy::target::{Picked, Target, Wish},
-    runtime::snapshot::ListenerKey,
-    telemetry::{
-        metrics::{AttemptOutcome, RetryReason},
-        record::{Arrival, ConnectionRecord},
-    },
+    telemetry::record::{Arrival, ConnectionRecord},
     tunnel::{Leg, Tunnel},
-    upstream::{
-        attempt::Plan,
-        connect::{self, Connected},
-        io::{Link, MeteredIo},
-    },
+    upstream::io::{Link, MeteredIo},
     worker::Worker,
 };
-
-/// Endpoints that are tried for one connection where the first cannot be reached. Nothing has been sent yet, so this
-/// repeats no work.
-const MOST_ENDPOINTS: usize = 4;
 
 /// A fatal alert `unrecognized_name` (RFC 8446 6.2) in a record of its own.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
@@ -56,36 +41,30 @@ pub(crate) struct Incoming {
     pub(crate) read: Bytes,
 }
 
-/// What becomes of a connection of `listener`, as the policy in force says.
-pub(crate) fn opening(
-    worker: &Worker,
-    listener: ListenerKey,
-    peer: SocketAddr,
-    (heard, dice): (Heard<'_>, u64),
-) -> Opening {
-    // Callers dial us: nothing redirects them.
-    let facts = ConnectionFacts { original_destination: None, peer: peer.ip(), heard, dice };
-    decide::connection(&worker.snapshot(), listener, &facts, &mut Silent)
+/// What becomes of a connection, as the policy in force says.
+pub(crate) fn opening(worker: &Worker, arrival: &Arrival, heard: Heard<'_>, dice: u64) -> Opening {
+    let snapshot = worker.snapshot();
+    if arrival.dialled == Dialled::Loop {
+        let refused = Opening::Refuse { failure: Failure::Loop, rule: snapshot.egress_connections.clone() };
+        return match heard {
+            Heard::Nothing => Opening::Detect(Box::new(refused)),
+            Heard::Tls(_) | Heard::Other => refused,
+        };
+    }
+    let (original_destination, peer) = (arrival.dialled.original(), arrival.peer.ip());
+    let facts = ConnectionFacts { original_destination, peer, heard, dice };
+    decide::connection(&snapshot, arrival.listener.key, &facts, &mut Silent)
 }
 
 /// Serves one connection to its end; its first byte was not waited for.
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted, opening: Opening, dice: u64) {
-    let Accepted { stream, peer, listener, seat } = accepted;
-    let arrival = Arrival { listener: listener.clone(), peer, accepted: Instant::now() };
-    let Ok(stream) = TcpStream::from_std(stream) else { return };
-    listener.metrics.connection_opened(worker.id);
-    let (io, link) = MeteredIo::new(stream);
-    let incoming = Incoming { io, link, arrival, read: Bytes::new() };
+pub(crate) async fn serve(worker: &Rc<Worker>, incoming: Incoming, opening: Opening, dice: u64) {
     match opening {
         Opening::ReadHello => {
             let until = incoming.arrival.accepted + worker.snapshot().mesh.limits.header_timeout;
-            serve_hello(&worker, incoming, until, dice).await;
+            serve_hello(worker, incoming, until, dice).await;
         }
-        opening => pass(&worker, incoming, opening, Heard::Nothing, dice).await,
+        opening => pass(worker, incoming, opening, (Heard::Nothing, dice), None).await,
     }
-    // Who sees the connection counted as closed finds its place free.
-    drop(seat);
-    listener.metrics.connection_closed(worker.id);
 }
 
 /// Serves a connection whose ClientHello says where it goes; some of it may have been read. Gives back one that is for
@@ -107,10 +86,10 @@ pub(crate) async fn serve_hello(
         Ok(name) => Heard::Tls(name.as_ref().map(ServerName::as_str)),
         Err(_) => Heard::Other,
     };
-    match opening(worker, listener.key, incoming.arrival.peer, (heard, dice)) {
-        Opening::Http | Opening::ReadHello => Some(incoming),
+    match opening(worker, &incoming.arrival, heard, dice) {
+        Opening::Http | Opening::ReadHello | Opening::Detect(_) => Some(incoming),
         opening => {
-            pass(worker, incoming, opening, heard, dice).await;
+            pass(worker, incoming, opening, (heard, dice), None).await;
             None
         }
     }
@@ -147,8 +126,14 @@ async fn read_hello(
     result
 }
 
-/// Passes a connection on as it was decided.
-async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, heard: Heard<'_>, dice: u64) {
+/// Passes a connection on as it was decided; over `reached`, if it was not waited for the decision to connect.
+pub(super) async fn pass(
+    worker: &Rc<Worker>,
+    mut incoming: Incoming,
+    opening: Opening,
+    (heard, dice): (Heard<'_>, u64),
+    reached: Option<Result<Reached, Failure>>,
+) {
     let snapshot = worker.snapshot();
     let (limits, logged) = (snapshot.mesh.limits.clone(), snapshot.mesh.access_log.is_some());
     let tracing = snapshot.tracing;
@@ -157,23 +142,28 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
         Opening::Pass(passage) => (Ok(passage.clone()), passage.rule),
         Opening::Refuse { failure, rule } => (Err(failure), rule),
         // Whoever calls has answered these.
-        Opening::Http | Opening::ReadHello => return,
+        Opening::Http | Opening::ReadHello | Opening::Detect(_) => return,
     };
     let mut record = ConnectionRecord::open(worker, &incoming.arrival, (&rule, dice), logged, tracing);
     if let Heard::Tls(name) = heard {
         record.hello(name);
     }
-    let reached = match &passage {
-        Ok(passage) => {
+    let mut tried = Vec::new();
+    let reached = match (&passage, reached) {
+        (Ok(_), Some(reached)) => reached,
+        (Ok(passage), None) => {
             let gone = incoming.link.failed();
+            let reach = Reach { worker, passage, peer: incoming.arrival.peer, heard, dice };
             tokio::select! {
                 biased;
-                reached = reach(worker, passage, (heard, dice), &mut record) => reached,
+                reached = reach.run(&mut tried) => reached,
                 () = gone => Err(Failure::DownstreamGone),
             }
         }
-        Err(failure) => Err(*failure),
+        (Err(failure), _) => Err(*failure),
     };
+    let ways = reached.as_ref().map_or(&tried, |reached| &reached.tried);
+    ways.iter().for_each(|upstream| record.attempted(*upstream));
     let reached = match reached {
         Ok(reached) => reached,
         Err(failure) => {
@@ -182,7 +172,7 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
         }
     };
     let caller = Leg::new(incoming.io, Some(incoming.link));
-    let Reached { connected, picked } = reached;
+    let Reached { connected, picked, .. } = reached;
     let upstream = Leg::new(connected.stream, Some(connected.link));
     let tunnel = Tunnel::new(caller, upstream).after(incoming.read);
     let idle = idle(&rule.settings, &limits);
@@ -190,69 +180,6 @@ async fn pass(worker: &Rc<Worker>, mut incoming: Incoming, opening: Opening, hea
     // Both count the connection as open until here.
     drop((connected.counted, picked));
     record.ended(end);
-}
-
-/// A connection to the other side, and the endpoint that it was made to.
-struct Reached {
-    connected: Connected,
-    picked: Picked,
-}
-
-/// Connects to an endpoint, and to another one where that cannot be reached.
-async fn reach(
-    worker: &Rc<Worker>,
-    passage: &Passage,
-    (heard, dice): (Heard<'_>, u64),
-    record: &mut ConnectionRecord,
-) -> Result<Reached, Failure> {
-    let backend = passage.backend();
-    let address = |addr| Target::Address { addr, protocol: AppProtocol::Tcp, backend: backend.clone() };
-    let target = match &passage.to {
-        PassTo::Backend(_) => Target::Service(backend.clone()),
-        PassTo::Address { address: addr, log } => {
-            egress::tell(*log, record.peer(), addr.ip(), addr.port());
-            address(*addr)
-        }
-        PassTo::Host { host, port, log } => {
-            egress::tell(*log, record.peer(), host, *port);
-            address(egress::look_up(worker, host, *port).await?)
-        }
-    };
-    let plan = Plan {
-        metrics: &backend.metrics,
-        protocol: AppProtocol::Tcp,
-        switch: None,
-        tls: passage.tls(heard),
-        connect: passage.rule.settings.timeouts.connect,
-        repeatable: true,
-    };
-    let mut tried = Vec::new();
-    loop {
-        let made = tried.len() as u32;
-        let purpose = Purpose::Endpoint { attempt: made };
-        let wish = Wish { tried: &tried, stay: None };
-        let picked = target.pick(worker, wish, &mut Dice::split(dice, purpose))?;
-        record.attempted(picked.addr);
-        let started = Instant::now();
-        let connected = connect::connect(worker, picked.addr, plan).await;
-        let elapsed = started.elapsed();
-        let failure = match connected {
-            Ok(connected) => {
-                picked.observe(elapsed);
-                picked.tell(Verdict::Whole);
-                backend.metrics.attempt(worker.id, AttemptOutcome::Success, elapsed);
-                return Ok(Reached { connected, picked });
-            }
-            Err(error) => error.failure,
-        };
-        picked.tell(Verdict::LocalError);
-        backend.metrics.attempt(worker.id, connect::outcome(failure), elapsed);
-        tried.push(picked.addr);
-        if tried.len() == MOST_ENDPOINTS || !target.has_other(&tried) {
-            return Err(failure);
-        }
-        backend.metrics.retry(worker.id, RetryReason::ConnectFailure);
-    }
 }
 
 /// Ends a connection that goes nowhere.

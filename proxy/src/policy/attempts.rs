@@ -193,13 +193,14 @@ impl Attempts<'_> {
         body: RequestBody,
     ) -> Result<Response<UpstreamBody>, AttemptError> {
         let target = &self.pinned.target;
-        let pool = self.worker.pool.endpoint(picked.addr, target.tls());
+        let pool = self.worker.pool.endpoint(picked.addr, target.tls(), target.from());
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
             metrics: target.metrics(),
             protocol: target.protocol(self.checked.version),
             tls: target.tls(),
             switch: self.checked.switch.as_deref(),
+            from: target.from(),
             connect: timeouts.connect,
             repeatable: self.repeatable,
         };

@@ -175,11 +175,12 @@ async fn exchange(
         metrics: target.metrics(),
         protocol: target.protocol(way.version),
         switch: None,
+        from: target.from(),
         connect: timeouts.connect,
         tls: target.tls(),
         repeatable: false,
     };
-    let pool = worker.pool.endpoint(picked.addr, target.tls());
+    let pool = worker.pool.endpoint(picked.addr, target.tls(), target.from());
     let opened = match attempt::open(worker, &pool, plan).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -188,8 +189,7 @@ async fn exchange(
             return outcome_of(attempts::outcome_of(&failed));
         }
     };
-    let started = Instant::now();
-    let attempt = timeouts.attempt.map(|limit| worker.deadlines.after(limit));
+    let (started, attempt) = (Instant::now(), timeouts.attempt.map(|limit| worker.deadlines.after(limit)));
     let mut answer =
         pin!(attempt::send(opened, request, Handover { key: None, framing: way.framing, upgrade: None }));
     let answer = poll_fn(|cx| {

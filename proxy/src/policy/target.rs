@@ -1,6 +1,10 @@
 //! Where the attempts of one request may go: the endpoints of a Service port, or one address.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use http::Version;
 use outrigger_config::model::AppProtocol;
@@ -8,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     balance::{Ask, Verdict, Visit},
+    ctx::APP_CALLER,
     decide::Dice,
     error::Failure,
     runtime::snapshot::Backend,
@@ -29,6 +34,8 @@ pub(crate) enum Target {
         protocol: AppProtocol,
         /// Whose address it is: its TLS and its counters.
         backend: Arc<Backend>,
+        /// The own address to call from; `None`: the kernel chooses.
+        from: Option<IpAddr>,
     },
 }
 
@@ -50,6 +57,23 @@ pub(crate) struct Picked {
 }
 
 impl Target {
+    /// The app, where its caller dialled it.
+    pub(crate) fn app(addr: SocketAddr, protocol: AppProtocol, backend: Arc<Backend>) -> Self {
+        let from = match addr.ip() {
+            IpAddr::V4(_) => APP_CALLER.0.into(),
+            IpAddr::V6(_) => APP_CALLER.1.into(),
+        };
+        Self::Address { addr, protocol, backend, from: Some(from) }
+    }
+
+    /// The own address to call from; `None`: the kernel chooses.
+    pub(crate) fn from(&self) -> Option<IpAddr> {
+        match self {
+            Target::Service(_) => None,
+            Target::Address { from, .. } => *from,
+        }
+    }
+
     /// An endpoint for the next attempt.
     pub(crate) fn pick(&self, worker: &Worker, wish: Wish<'_>, dice: &mut Dice) -> Result<Picked, Failure> {
         let picked = match self {

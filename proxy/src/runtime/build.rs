@@ -212,7 +212,8 @@ impl Builder<'_> {
             }
         };
         let opaque = from.protocol.is_opaque().then(|| self.opaque(&backend, from));
-        Ok(Arc::new(Port { name, backend, routes, default_rule, opaque }))
+        let either = self.either(&backend, from);
+        Ok(Arc::new(Port { name, backend, routes, default_rule, opaque, either }))
     }
 
     fn rule(&self, port: &ServicePort, from: &RouteRule, default: &Rule) -> Result<Arc<Rule>, BuildError> {

@@ -45,11 +45,13 @@ impl<'a> Carry<'a> {
             }
         }
         for listener in &snapshot.inbound {
-            if let Some(backend) = app_backend(&listener.rule) {
-                carry.apps.insert(listener.source.app, backend);
+            for app in listener.apps() {
+                if let Some((address, backend)) = app.address.zip(app_backend(&app.rule)) {
+                    carry.apps.insert(address, backend);
+                }
+                let limits = app.rule.rate_limits.iter().flat_map(|limits| limits.iter());
+                carry.rate_limits.extend(limits.map(|limit| (&limit.key, limit)));
             }
-            let limits = listener.rule.rate_limits.iter().flat_map(|limits| limits.iter());
-            carry.rate_limits.extend(limits.map(|limit| (&limit.key, limit)));
         }
         carry
     }

@@ -12,7 +12,10 @@ use outrigger_config::model::{
     TrafficSettings,
 };
 
-use super::opaque::{ConnectionRule, Opaque};
+use super::{
+    inbound::Inbound,
+    opaque::{ConnectionRule, Opaque},
+};
 use crate::{
     balance::EndpointCell,
     ctx::Side,
@@ -74,6 +77,14 @@ impl Snapshot {
     /// The outbound listener of this name.
     pub fn outbound(&self, key: ListenerKey) -> Option<&Outbound> {
         self.outbound.iter().find(|listener| listener.key == key)
+    }
+
+    /// Whether the listener takes connections that are redirected.
+    pub(crate) fn is_intercepted(&self, key: ListenerKey) -> bool {
+        match key.side {
+            Side::Inbound => self.inbound(key).is_some_and(|listener| listener.source.is_intercepted()),
+            Side::Outbound => self.outbound(key).is_some_and(|listener| listener.source.intercepted),
+        }
     }
 
     /// Who answers to a host, written as [`crate::decide::Head::host`] is.
@@ -156,6 +167,8 @@ pub struct Port {
     pub default_rule: Arc<Rule>,
     /// What becomes of connections, where they are passed on whole; then there are no `routes`.
     pub opaque: Option<Opaque>,
+    /// What becomes of redirected connections that are not HTTP, where policy does not say what the port speaks.
+    pub either: Option<Arc<ConnectionRule>>,
 }
 
 impl Port {
@@ -219,7 +232,7 @@ impl From<AppProtocol> for UpstreamProtocol {
 impl From<InboundProtocol> for UpstreamProtocol {
     fn from(protocol: InboundProtocol) -> Self {
         match protocol {
-            InboundProtocol::Auto | InboundProtocol::Tcp => Self::AsCaller,
+            InboundProtocol::Auto | InboundProtocol::Tcp | InboundProtocol::Detect => Self::AsCaller,
             InboundProtocol::Http1 => Self::Http1,
             InboundProtocol::Http2 | InboundProtocol::Grpc => Self::Http2,
         }
@@ -345,19 +358,6 @@ impl WeightedBackend {
             mirrors: Box::default(),
         }
     }
-}
-
-/// A listener in front of the app.
-#[derive(Debug)]
-pub struct Inbound {
-    /// Its name across snapshots.
-    pub key: ListenerKey,
-    /// Where the app listens, what it speaks, and the settings that a callee enforces.
-    pub rule: Arc<Rule>,
-    /// What becomes of connections, where they are passed to the app whole.
-    pub opaque: Option<Arc<ConnectionRule>>,
-    /// What it was built from.
-    pub source: model::InboundListener,
 }
 
 /// A listener for the app's calls.

@@ -7,6 +7,7 @@
 mod backend;
 mod collect;
 mod connection;
+mod detection;
 mod endpoints;
 mod handles;
 mod listener;
@@ -19,6 +20,8 @@ mod spans;
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use connection::{ConnectionMetrics, Direction};
 pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
+pub use detection::Detected;
+pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
@@ -145,6 +148,9 @@ families! {
         "From the accepted connection to its end.", "2 x routes x 20";
     TCP_BYTES: Counter "outrigger_tcp_bytes_total" ["side", "service", "route", "direction"],
         "Bytes of connections passed on whole, in from the caller and out to it.", "2 x routes x 2";
+    DETECTIONS: Counter "outrigger_protocol_detections_total" ["side", "port", "outcome"],
+        "Redirected connections of which nobody had declared what they speak, by the port that was dialled and what told it.",
+        "(64 ports + 2) x 7";
     PARSE_ERRORS: Counter "outrigger_downstream_parse_errors_total" ["reason"],
         "Connections that ended because their bytes could not be read as HTTP.", "7";
     INFORMATIONAL_DROPPED: Counter "outrigger_informational_dropped_total" [],
@@ -197,6 +203,7 @@ struct Counters {
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     rate_limits: Mutex<Handles<[Box<str>; 2], RateLimitMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
+    detections: detection::Detections,
     parse_errors: [Shared; ParseError::ALL.len()],
     informational_dropped: Shared,
     trailers_dropped: Shared,
@@ -228,6 +235,7 @@ impl Metrics {
             mirrors: Mutex::new(Handles::new()),
             rate_limits: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
+            detections: detection::Detections::default(),
             parse_errors: Default::default(),
             informational_dropped: Shared::default(),
             trailers_dropped: Shared::default(),

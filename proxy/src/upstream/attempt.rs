@@ -3,7 +3,7 @@
 //! What went wrong is told apart by what is known about the request ([`Class`]), because that is what the retry law
 //! asks. Nothing here repeats anything.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -166,6 +166,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) switch: Option<&'a Switch>,
     /// TLS to the endpoint; `None`: plaintext.
     pub(crate) tls: Option<&'a Outward>,
+    /// The own address to call from; `None`: the kernel chooses.
+    pub(crate) from: Option<IpAddr>,
     /// Limit for making a connection, TLS included.
     pub(crate) connect: Option<Duration>,
     /// The request may be sent twice, so a connection that turns out dead costs nothing but a repeat.

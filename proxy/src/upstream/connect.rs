@@ -1,9 +1,14 @@
 //! Makes one connection to an endpoint, TLS included, within the connect timeout.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use outrigger_config::model::AppProtocol;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::{
     attempt::{AttemptError, Class, Plan},
@@ -109,8 +114,15 @@ pub(super) async fn within<T, E>(
     }
 }
 
+async fn open(addr: SocketAddr, from: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(from) = from else { return TcpStream::connect(addr).await };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.bind(SocketAddr::new(from, 0))?;
+    socket.connect(addr).await
+}
+
 async fn dial(addr: SocketAddr, plan: Plan<'_>) -> Result<(Stream, Arc<Link>), Unconnected> {
-    let socket = TcpStream::connect(addr).await.map_err(|_| Unconnected::Tcp)?;
+    let socket = open(addr, plan.from).await.map_err(|_| Unconnected::Tcp)?;
     // Small heads must not wait for the peer's delayed acknowledgement; a socket that refuses is closed already.
     socket.set_nodelay(true).map_err(|_| Unconnected::Tcp)?;
     let (io, link) = MeteredIo::new(socket);

@@ -83,6 +83,12 @@ impl Link {
         let _ = self.stream.ready(Interest::ERROR).await;
     }
 
+    /// Waits until the peer has said something, or ended, or broken off. Nothing is read.
+    pub(crate) async fn readable(&self) {
+        // As above.
+        let _ = self.stream.readable().await;
+    }
+
     /// A short read emptied the socket: forget its readiness, which saves the read that would only say so. Sound
     /// because the worker's own thread both reads and turns the event loop, so no new readiness can be lost between.
     fn drained(&self) {

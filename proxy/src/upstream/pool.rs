@@ -7,7 +7,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     time::Duration,
 };
@@ -28,9 +28,10 @@ pub(crate) struct Pool {
     endpoints: RefCell<HashMap<Key, Rc<EndpointPool>>>,
 }
 
-/// An address, and the TLS that is spoken there by its id; 0 is plaintext. What was proved, or shown, to one destination
-/// is worth nothing to another.
-type Key = (SocketAddr, u64);
+/// An address, the TLS that is spoken there by its id, 0 for plaintext, and the own address that is called from. What was
+/// proved, or shown, to one destination is worth nothing to another; and what one's own address leads to may be the app
+/// or, for the app's own calls, the inbound listener.
+type Key = (SocketAddr, u64, Option<IpAddr>);
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -45,8 +46,13 @@ pub(crate) struct EndpointPool {
 
 impl Pool {
     /// The pool of `addr` for what is spoken there, made on first use.
-    pub(crate) fn endpoint(&self, addr: SocketAddr, tls: Option<&Outward>) -> Rc<EndpointPool> {
-        let key = (addr, tls.map_or(0, Outward::id));
+    pub(crate) fn endpoint(
+        &self,
+        addr: SocketAddr,
+        tls: Option<&Outward>,
+        from: Option<IpAddr>,
+    ) -> Rc<EndpointPool> {
+        let key = (addr, tls.map_or(0, Outward::id), from);
         if let Some(known) = self.endpoints.borrow().get(&key) {
             return known.clone();
         }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::{
     policy::rate_limit::RateLimit,
-    runtime::snapshot::{Inbound, Snapshot},
+    runtime::{inbound::App, snapshot::Snapshot},
     telemetry::metrics::RateLimitOutcome,
 };
 
@@ -46,12 +46,10 @@ pub struct RateLimitView {
 
 /// What is held for a Service; `None` where it does not stand behind this proxy, or has no limit.
 pub(crate) fn of(snapshot: &Snapshot, service: &ObjectName) -> Option<CalleeView> {
-    let behind = |listener: &&std::sync::Arc<Inbound>| {
-        listener.source.service.as_ref().is_some_and(|port| port.service == *service)
-    };
+    let behind = |app: &&App| app.service.as_ref().is_some_and(|port| port.service == *service);
     // Its listeners share the limits.
-    let listener = snapshot.inbound.iter().find(behind)?;
-    let rate_limits: Vec<_> = listener.rule.rate_limits.iter().flat_map(|limits| limits.iter()).collect();
+    let app = snapshot.inbound.iter().flat_map(|listener| listener.apps()).find(behind)?;
+    let rate_limits: Vec<_> = app.rule.rate_limits.iter().flat_map(|limits| limits.iter()).collect();
     if rate_limits.is_empty() {
         return None;
     }

@@ -95,12 +95,14 @@ fn shown(opening: &Opening) -> String {
     match opening {
         Opening::Http => "http".to_owned(),
         Opening::ReadHello => "read hello".to_owned(),
+        Opening::Detect(other) => format!("http, or {}", shown(other)),
         Opening::Refuse { failure, rule } => {
             format!("{} of {} {}", failure.form().reason, rule.service, rule.route)
         }
         Opening::Pass(passage) => {
             let to = match &passage.to {
                 PassTo::Backend(_) => passage.backend().label.to_string(),
+                PassTo::App(address) => format!("app {address}"),
                 PassTo::Address { address, log } => format!("{address} log={log}"),
                 PassTo::Host { host, port, log } => format!("{host}:{port} log={log}"),
             };

@@ -1,11 +1,14 @@
 //! Listeners in front of the app, with what the callee holds for whoever calls.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
-use outrigger_config::model::{self, InboundListener, InboundProtocol, ServicePort};
+use outrigger_config::model::{self, InboundApp, InboundListener, InboundProtocol, ServicePort};
 
 use super::{
-    super::snapshot::{Backend, Inbound, ListenerKey, Rule},
+    super::{
+        inbound::{App, Inbound},
+        snapshot::{Backend, ListenerKey, Rule},
+    },
     BuildError, Builder,
 };
 use crate::{
@@ -26,6 +29,18 @@ impl Builder<'_> {
         {
             return Ok(old.clone());
         }
+        let bind = from.bind;
+        let app = self.app(&from.to, bind)?;
+        let ports = from.ports.iter().map(|port| {
+            let counted = SocketAddr::new(bind.ip(), port.port);
+            Ok((port.port, self.app(&port.to, counted)?))
+        });
+        let ports = ports.collect::<Result<_, BuildError>>()?;
+        Ok(Arc::new(Inbound { key, app, ports, source: from.clone() }))
+    }
+
+    /// One that has no address of its own, and serves no Service, is counted as `counted`.
+    fn app(&mut self, from: &InboundApp, counted: SocketAddr) -> Result<App, BuildError> {
         let label = from.service.as_ref().map_or_else(|| "app".into(), ServicePort::to_string);
         let backend = Arc::new(Backend {
             service: None,
@@ -34,31 +49,35 @@ impl Builder<'_> {
             protocol: from.protocol.into(),
             tls: None,
             settings: from.settings.clone(),
-            endpoints: self.carry.app(from.app),
+            endpoints: from.app.map_or_else(Arc::default, |address| self.carry.app(address)),
         });
-        let rule = self.default_rule(Side::Inbound, &backend, None)?;
         let is_opaque = from.protocol == InboundProtocol::Tcp;
-        let opaque = is_opaque.then(|| Arc::new(self.default_connections(Side::Inbound, &backend)));
-        let rate_limits = if is_opaque { None } else { self.rate_limits(from)? };
-        let rule = Arc::new(Rule { rate_limits, ..rule });
-        Ok(Arc::new(Inbound { key, rule, opaque, source: from.clone() }))
+        let rate_limits = if is_opaque { None } else { self.rate_limits(from, counted)? };
+        let rule = Rule { rate_limits, ..self.default_rule(Side::Inbound, &backend, None)? };
+        let connections = self.app_connections(from.protocol, &backend);
+        Ok(App { address: from.app, service: from.service.clone(), rule: Arc::new(rule), connections })
     }
 
-    fn rate_limits(&mut self, from: &InboundListener) -> Result<Option<Box<RateLimits>>, BuildError> {
-        let limits = from.settings.rate_limits.iter().map(|limit| self.rate_limit(from, limit));
+    fn rate_limits(
+        &mut self,
+        from: &InboundApp,
+        counted: SocketAddr,
+    ) -> Result<Option<Box<RateLimits>>, BuildError> {
+        let limits = from.settings.rate_limits.iter().map(|limit| self.rate_limit(from, counted, limit));
         Ok(RateLimits::new(limits.collect::<Result<_, _>>()?))
     }
 
     /// A limit with its counts: those of another listener of the Service, or of the last snapshot, or none yet.
     fn rate_limit(
         &mut self,
-        from: &InboundListener,
+        from: &InboundApp,
+        counted: SocketAddr,
         limit: &model::RateLimit,
     ) -> Result<Arc<RateLimit>, BuildError> {
         let policy = limit.origin.policy.clone();
         let (of, service) = match &from.service {
             Some(port) => (Counted::Service(port.service.clone()), port.service.to_string()),
-            None => (Counted::App(from.app), "app".to_owned()),
+            None => (Counted::App(from.app.unwrap_or(counted)), "app".to_owned()),
         };
         let key = LimitKey { policy, of };
         if let Some(made) = self.rate_limits.get(&key) {

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use outrigger_config::model::{self, AppProtocol, DestinationPort, RouteKind, TrafficSettings};
+use outrigger_config::model::{
+    self, AppProtocol, DestinationPort, InboundProtocol, RouteKind, TrafficSettings,
+};
 
 use super::Builder;
 use crate::{
     ctx::Side,
     route::ServerNames,
     runtime::{
+        inbound::Connections,
         opaque::{ConnectionBackend, ConnectionRoutes, ConnectionRule, Opaque},
         snapshot::{Backend, Port},
     },
@@ -33,6 +36,29 @@ impl Builder<'_> {
             Some(ConnectionRoutes::All(self.connection_rule(&default_rule, first)))
         });
         Opaque { default_rule: Arc::new(default_rule), routes }
+    }
+
+    /// What becomes of redirected connections to a port that says nothing. One with TLS of ours to its endpoints says enough:
+    /// a TLS endpoint's own messages could not be told from a server that speaks first.
+    pub(super) fn either(
+        &self,
+        backend: &Arc<Backend>,
+        from: &DestinationPort,
+    ) -> Option<Arc<ConnectionRule>> {
+        let says_nothing = from.undeclared && backend.tls.is_none();
+        says_nothing.then(|| Arc::new(self.default_connections(Side::Outbound, backend)))
+    }
+
+    pub(super) fn app_connections(&self, protocol: InboundProtocol, backend: &Arc<Backend>) -> Connections {
+        let rule = || Arc::new(self.default_connections(Side::Inbound, backend));
+        match protocol {
+            InboundProtocol::Tcp => Connections::Whole(rule()),
+            InboundProtocol::Detect => Connections::Either(rule()),
+            InboundProtocol::Auto
+            | InboundProtocol::Http1
+            | InboundProtocol::Http2
+            | InboundProtocol::Grpc => Connections::Requests,
+        }
     }
 
     fn connection_rule(&self, default: &ConnectionRule, from: &model::ConnectionRule) -> Arc<ConnectionRule> {

@@ -113,7 +113,7 @@ fn load_and_budgets_outlive_a_reload() {
     let old = before.backend.endpoints.load();
     let open = old.endpoints()[1].state.begin();
     while before.default_rule.withdraw(now) {}
-    let app = first.inbound[0].rule.backends[0].target.clone().unwrap();
+    let app = first.inbound[0].app.rule.backends[0].target.clone().unwrap();
 
     let changed = with_policy(
         &policy(&[(TWO[0].0, "[{address: \"10.0.0.2:80\", weight: 3}, {address: \"10.0.0.3:80\"}]"), TWO[1]])
@@ -132,7 +132,7 @@ fn load_and_budgets_outlive_a_reload() {
     assert!(!after.default_rule.withdraw(now), "what is spent is spent");
     drop(open);
     assert_eq!(new.endpoints()[0].state.open(), 0);
-    let app_after = second.inbound[0].rule.backends[0].target.clone().unwrap();
+    let app_after = second.inbound[0].app.rule.backends[0].target.clone().unwrap();
     assert!(!Arc::ptr_eq(&app, &app_after) && Arc::ptr_eq(&app.endpoints, &app_after.endpoints));
 }
 

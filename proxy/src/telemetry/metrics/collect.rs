@@ -263,6 +263,9 @@ impl Families {
     }
 
     fn events(&mut self, counters: &Counters) {
+        for (side, port, outcome, count) in counters.detections.all() {
+            self.push_touched(super::DETECTIONS, &[side.as_str(), &port, outcome.as_str()], count);
+        }
         for (reason, count) in ParseError::ALL.iter().zip(&counters.parse_errors) {
             self.push_touched(super::PARSE_ERRORS, &[reason.as_str()], count.get());
         }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::Failure,
-    listen::Listener,
+    listen::{Listener, original_dst::Dialled},
     runtime::opaque::ConnectionRule,
     telemetry::{
         access_log::ConnectionEntry,
@@ -47,6 +47,7 @@ pub(crate) struct ConnectionRecord {
 pub(crate) struct Arrival {
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    pub(crate) dialled: Dialled,
     pub(crate) accepted: Instant,
 }
 
@@ -84,11 +85,6 @@ impl ConnectionRecord {
     pub(crate) fn hello(&mut self, server_name: Option<&str>) {
         self.tls = true;
         self.server_name = server_name.map(Into::into);
-    }
-
-    /// Who connected.
-    pub(crate) fn peer(&self) -> SocketAddr {
-        self.peer
     }
 
     /// An endpoint is tried.

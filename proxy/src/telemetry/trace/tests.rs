@@ -123,6 +123,7 @@ fn each_attempt_is_the_parent_of_what_it_causes() {
         protocol: AppProtocol::Http1,
         switch: None,
         tls: None,
+        from: None,
         connect: None,
         repeatable: true,
     };

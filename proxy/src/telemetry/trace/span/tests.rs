@@ -58,6 +58,7 @@ impl Case {
                 protocol: AppProtocol::Http1,
                 switch: None,
                 tls: None,
+                from: None,
                 connect: None,
                 repeatable: true,
             };

@@ -1,0 +1,106 @@
+//! Makes the upstream connection of one that is passed on whole: picks, dials, and tries another endpoint where one cannot
+//! be reached.
+//!
+//! Nothing has been sent yet, so this repeats no work. What is said on the connection is not this file's affair.
+
+use std::{net::SocketAddr, rc::Rc};
+
+use outrigger_config::model::AppProtocol;
+use tokio::time::Instant;
+
+use crate::{
+    balance::Verdict,
+    decide::{Dice, Heard, PassTo, Passage, Purpose},
+    egress,
+    error::Failure,
+    policy::target::{Picked, Target, Wish},
+    telemetry::metrics::{AttemptOutcome, RetryReason},
+    upstream::{
+        attempt::Plan,
+        connect::{self, Connected},
+    },
+    worker::Worker,
+};
+
+/// Endpoints that are tried for one connection where the first cannot be reached.
+const MOST_ENDPOINTS: usize = 4;
+
+/// What is to be reached, for whom.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach<'a> {
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) passage: &'a Passage,
+    pub(super) peer: SocketAddr,
+    pub(super) heard: Heard<'a>,
+    pub(super) dice: u64,
+}
+
+/// A connection to the other side, and the endpoint that it was made to.
+#[derive(Debug)]
+pub(super) struct Reached {
+    pub(super) connected: Connected,
+    pub(super) picked: Picked,
+    /// Every endpoint that was tried, this one last.
+    pub(super) tried: Vec<SocketAddr>,
+}
+
+impl Reach<'_> {
+    /// Connects to an endpoint, and to another one where that cannot be reached. `tried` gets all of them, also when none
+    /// could be.
+    pub(super) async fn run(&self, tried: &mut Vec<SocketAddr>) -> Result<Reached, Failure> {
+        let Self { worker, passage, .. } = *self;
+        let backend = passage.backend();
+        let target = self.target().await?;
+        let plan = Plan {
+            metrics: &backend.metrics,
+            protocol: AppProtocol::Tcp,
+            switch: None,
+            tls: passage.tls(self.heard),
+            from: target.from(),
+            connect: passage.rule.settings.timeouts.connect,
+            repeatable: true,
+        };
+        loop {
+            let purpose = Purpose::Endpoint { attempt: tried.len() as u32 };
+            let wish = Wish { tried, stay: None };
+            let picked = target.pick(worker, wish, &mut Dice::split(self.dice, purpose))?;
+            tried.push(picked.addr);
+            let started = Instant::now();
+            let connected = connect::connect(worker, picked.addr, plan).await;
+            let elapsed = started.elapsed();
+            let failure = match connected {
+                Ok(connected) => {
+                    picked.observe(elapsed);
+                    picked.tell(Verdict::Whole);
+                    backend.metrics.attempt(worker.id, AttemptOutcome::Success, elapsed);
+                    return Ok(Reached { connected, picked, tried: tried.clone() });
+                }
+                Err(error) => error.failure,
+            };
+            picked.tell(Verdict::LocalError);
+            backend.metrics.attempt(worker.id, connect::outcome(failure), elapsed);
+            if tried.len() == MOST_ENDPOINTS || !target.has_other(tried) {
+                return Err(failure);
+            }
+            backend.metrics.retry(worker.id, RetryReason::ConnectFailure);
+        }
+    }
+
+    async fn target(&self) -> Result<Target, Failure> {
+        let backend = self.passage.backend().clone();
+        let address =
+            |addr, backend| Target::Address { addr, protocol: AppProtocol::Tcp, backend, from: None };
+        Ok(match &self.passage.to {
+            PassTo::Backend(_) => Target::Service(backend),
+            PassTo::App(addr) => Target::app(*addr, AppProtocol::Tcp, backend),
+            PassTo::Address { address: addr, log } => {
+                egress::tell(*log, self.peer, addr.ip(), addr.port());
+                address(*addr, backend)
+            }
+            PassTo::Host { host, port, log } => {
+                egress::tell(*log, self.peer, host, *port);
+                address(egress::look_up(self.worker, host, *port).await?, backend)
+            }
+        })
+    }
+}
