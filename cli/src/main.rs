@@ -9,6 +9,7 @@ mod duration;
 mod exit;
 mod explain;
 mod files;
+mod intercept;
 mod proxy;
 mod reference;
 mod schema;
@@ -38,6 +39,7 @@ enum Command {
     Explain(explain::Explain),
     Test(test::Test),
     Diff(diff::Diff),
+    Intercept(intercept::Intercept),
     Reference(reference::Reference),
     Schema(schema::Schema),
 }
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Intercept(intercept) => intercept.run(),
         Command::Reference(reference) => reference.run(),
         Command::Schema(schema) => schema.run(),
     };

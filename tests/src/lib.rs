@@ -12,6 +12,7 @@ pub mod fault;
 pub mod grpc;
 pub mod mesh;
 pub mod metrics;
+pub mod namespace;
 pub mod outside;
 pub mod ports;
 pub mod process;

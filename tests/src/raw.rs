@@ -185,7 +185,17 @@ impl RawBackend {
 
     /// A backend on a free port that replies like this on every connection.
     pub async fn start(reply: Reply) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), reply).await
+    }
+
+    /// The same on a given address.
+    ///
+    /// # Panics
+    /// When that cannot be had.
+    pub async fn at(address: SocketAddr, reply: Reply) -> Self {
+        let listener = TcpListener::bind(address)
+            .await
+            .unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared::default());
         let accept = tokio::spawn(accept(listener, reply, shared.clone()));

@@ -29,6 +29,7 @@ const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("fault-injection.yaml", "fault_injection.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),
     ("http-proxy.yaml", "interop.rs"),
+    ("intercepted.yaml", "../../cli/tests/intercept.rs"),
     ("mirror.yaml", "mirror.rs"),
     ("rate-limit.yaml", "rate_limit.rs"),
     ("session-persistence.yaml", "session_persistence.rs"),

@@ -171,6 +171,7 @@ fn another_kind_of_route_and_other_calls_are_told() {
       matches[0].path.prefix: / -> unset
   ~ service shop/canary:80    (policy.yaml:13:18)
       protocol: http1 -> grpc
+      undeclared: true -> false
   ~ service shop/reviews:80    (policy.yaml:8:18)
       protocol: http1 -> grpc
       requests that no rule matches: 404 -> UNIMPLEMENTED (12), or 404 if they are no calls
@@ -205,6 +206,7 @@ fn a_port_that_becomes_one_of_tcp_and_its_shares_are_told() {
       connections that no rule takes: unset -> reset
       protocol: http1 -> tcp
       requests that no rule matches: its own endpoints -> unset
+      undeclared: true -> false
 "
     );
     assert_eq!(

@@ -21,7 +21,6 @@ pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsF
 pub use connection::{ConnectionMetrics, Direction};
 pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use detection::Detected;
-pub use endpoints::{Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};

@@ -218,15 +218,46 @@ fn an_address_that_was_dialled_says_which_service_is_meant() {
         ask("10.96.0.7:443", Heard::Tls(Some("a.example.com"))),
         "shop/named:443 by shop/named:443 shop/exact/0"
     );
-    assert_eq!(ask("10.96.0.7:80", Heard::Nothing), "http");
+    // Nobody has declared what port 80 speaks.
+    assert_eq!(ask("10.96.0.7:80", Heard::Nothing), "http, or shop/named:80 by shop/named:80 default");
+    assert_eq!(ask("10.96.0.7:80", Heard::Other), "shop/named:80 by shop/named:80 default");
     assert_eq!(ask("10.96.0.7:6379", Heard::Nothing), "shop/named:6379 by shop/named:6379 default");
     // An endpoint's own address bypasses routes.
     assert_eq!(ask("10.1.0.1:8443", Heard::Nothing), "10.1.0.1:8443 log=false by shop/named:443 default");
-    assert_eq!(ask("10.0.0.2:80", Heard::Nothing), "http");
+    assert_eq!(ask("10.0.0.2:80", Heard::Nothing), "http, or 10.0.0.2:80 log=false by shop/web:80 default");
     // Of no Service: HTTP may say more, anything else leaves as egress says.
-    assert_eq!(ask("192.0.2.1:25", Heard::Nothing), "http");
+    assert_eq!(ask("192.0.2.1:25", Heard::Nothing), "http, or 192.0.2.1:25 log=false by egress default");
     assert_eq!(ask("192.0.2.1:25", Heard::Other), "192.0.2.1:25 log=false by egress default");
     assert_eq!(ask("192.0.2.1:443", Heard::Tls(Some("x"))), "192.0.2.1:443 log=false by egress default");
+}
+
+#[test]
+fn an_intercepted_app_stands_where_its_caller_dialled_it() {
+    let intercepted = r#"- bind: "0.0.0.0:15006"
+    intercepted: true
+    ports:
+    - {port: 80, service: {name: web, port: 80}}
+    - {port: 81, app: "127.0.0.1:3001", protocol: tcp}
+    - {port: 82, protocol: http2}
+    - {port: 5432, service: {name: db, port: 5432}}
+  - {bind: "0.0.0.0:8080","#;
+    let case = Case::new(&POLICY.replacen("- {bind: \"0.0.0.0:8080\",", intercepted, 1));
+    let ask = |address, heard| case.ask((Side::Inbound, "0.0.0.0:15006"), address, heard);
+    assert_eq!(ask(Some("10.9.9.9:7000"), Heard::Nothing), "http, or app 10.9.9.9:7000 by app default");
+    assert_eq!(ask(Some("10.9.9.9:7000"), Heard::Other), "app 10.9.9.9:7000 by app default");
+    assert_eq!(ask(Some("[fd00::1]:7000"), Heard::Tls(None)), "app [fd00::1]:7000 by app default");
+    assert_eq!(
+        ask(Some("10.9.9.9:80"), Heard::Nothing),
+        "http, or app 10.9.9.9:80 by shop/web:80 default",
+        "neither the Sidecar nor the Service says what it speaks"
+    );
+    assert_eq!(ask(Some("10.9.9.9:81"), Heard::Nothing), "app by app default");
+    assert_eq!(ask(Some("10.9.9.9:82"), Heard::Nothing), "http");
+    assert_eq!(ask(Some("10.9.9.9:5432"), Heard::Nothing), "app 10.9.9.9:5432 by shop/db:5432 default");
+    // Nobody dials this listener itself, and what is bound to loopback is for nobody.
+    assert_eq!(ask(None, Heard::Nothing), "http, or loop of egress default");
+    assert_eq!(ask(None, Heard::Other), "loop of egress default");
+    assert_eq!(ask(Some("127.0.0.1:81"), Heard::Nothing), "http, or loop of egress default");
 }
 
 #[test]

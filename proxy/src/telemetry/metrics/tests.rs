@@ -34,6 +34,7 @@ outrigger_health_checks_total{service,outcome}
 outrigger_informational_dropped_total{}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
+outrigger_protocol_detections_total{side,port,outcome}
 outrigger_rate_limit_callers{service,policy}
 outrigger_rate_limit_requests_total{service,policy,outcome}
 outrigger_request_duration_seconds{side,service,route}
@@ -128,6 +129,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     listener.connection_opened(0);
     listener.connection_refused();
     ParseError::ALL.iter().for_each(|reason| metrics.parse_error(*reason));
+    Detected::ALL.iter().for_each(|outcome| metrics.detected(Side::Inbound, 8080, *outcome));
     metrics.informational_dropped();
     metrics.trailers_dropped();
     metrics.config_applied(7, UNIX_EPOCH + Duration::from_millis(1_500));
