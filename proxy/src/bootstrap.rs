@@ -221,7 +221,7 @@ impl Crew {
             .map(|open| &open.listener)
             .filter(|listener| listener.side == Side::Outbound || snapshot.is_intercepted(listener.key));
         self.own.set(lead_back.map(|listener| listener.bound).collect());
-        self.status.set_listeners(listeners.iter().map(|open| open.listener.shown()).collect());
+        self.status.set_listeners(listeners.iter().map(|open| open.listener.shown(snapshot)).collect());
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::{
     listen::{
         detect::{Detector, Verdict},
         header_watch::{HeaderWatch, Protocol},
-        sni,
+        sni, sniff,
     },
     request::{
         path::{PathRules, canonical},
@@ -28,6 +28,21 @@ pub fn detect(bytes: &[u8]) {
     let single =
         bytes.iter().map(|byte| detector.feed(&[*byte])).find(|verdict| *verdict != Verdict::NeedMore);
     assert_eq!(single.unwrap_or(Verdict::NeedMore), whole, "the verdict depends on the chunks");
+}
+
+/// Once told, what a connection speaks does not change with more bytes, and HTTP is what the server takes for it too.
+pub fn sniff(bytes: &[u8]) {
+    let told = (1..=bytes.len()).map(|end| sniff::sniff(&bytes[..end]));
+    let mut told = told.skip_while(|verdict| *verdict == sniff::Verdict::NeedMore);
+    let Some(first) = told.next() else { return };
+    assert!(told.all(|verdict| verdict == first), "{first:?} was not the last word");
+    let detected = Detector::new().feed(bytes);
+    match first {
+        sniff::Verdict::Http1 => assert_eq!(detected, Verdict::Http1),
+        sniff::Verdict::Http2 => assert_eq!(detected, Verdict::Http2),
+        sniff::Verdict::Tls => assert_eq!(detected, Verdict::Tls),
+        sniff::Verdict::NeedMore | sniff::Verdict::Other => {}
+    }
 }
 
 /// The first byte says how the rest is cut; deadlines do not depend on the cutting.
@@ -139,9 +154,10 @@ mod tests {
     /// Every file of every corpus holds, so a finding stays fixed.
     #[test]
     fn corpora_hold() {
-        let targets: [Target; 6] = [
+        let targets: [Target; 7] = [
             ("client_hello", super::client_hello),
             ("detect", super::detect),
+            ("sniff", super::sniff),
             ("header_watch", super::header_watch),
             ("path", super::path),
             ("grpc_timeout", super::grpc_timeout),

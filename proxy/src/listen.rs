@@ -30,7 +30,10 @@ use original_dst::Dialled;
 use crate::{
     ctx::Side,
     decide::{Heard, Opening},
-    runtime::{snapshot::ListenerKey, status::BoundListener},
+    runtime::{
+        snapshot::{ListenerKey, Snapshot},
+        status::BoundListener,
+    },
     telemetry::{metrics::ListenerMetrics, record::Arrival},
     upstream::io::MeteredIo,
     worker::Worker,
@@ -97,8 +100,9 @@ impl Listener {
         }
     }
 
-    /// As the admin API shows it.
-    pub(crate) fn shown(&self) -> BoundListener {
-        BoundListener { side: self.side, bind: self.key.bind, bound: self.bound }
+    /// As the admin API shows it, where this policy is in use.
+    pub(crate) fn shown(&self, snapshot: &Snapshot) -> BoundListener {
+        let intercepted = snapshot.is_intercepted(self.key);
+        BoundListener { side: self.side, bind: self.key.bind, bound: self.bound, intercepted }
     }
 }

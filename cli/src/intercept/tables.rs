@@ -17,6 +17,10 @@ use super::{present::Present, rules::Family};
 /// Where programs of root stand, where `PATH` does not have it.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
+/// The tables that x_tables has in this network namespace. Asking it for another one would make that.
+const X_TABLES: [(Family, &str); 2] =
+    [(Family::IPv4, "/proc/net/ip_tables_names"), (Family::IPv6, "/proc/net/ip6_tables_names")];
+
 /// Exists where the kernel has IPv6.
 const HAS_IPV6: &str = "/proc/net/if_inet6";
 
@@ -27,6 +31,7 @@ const LOCKED: &str = "10";
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     pub(super) name: String,
+    family: Family,
     save: PathBuf,
     restore: PathBuf,
 }
@@ -50,7 +55,7 @@ fn installed(family: Family) -> Result<Vec<Tables>> {
         .into_iter()
         .filter_map(|name| {
             let (save, restore) = (find(&format!("{name}-save"))?, find(&format!("{name}-restore"))?);
-            Some(Tables { name, save, restore })
+            Some(Tables { name, family, save, restore })
         })
         .collect();
     if found.is_empty() {
@@ -103,6 +108,9 @@ impl Tables {
     /// # Errors
     /// When the program fails: no rights, or no such tables in this kernel.
     pub(super) fn present(&self) -> Result<Present> {
+        if self.name.ends_with("-legacy") && !has_nat(self.family) {
+            return Ok(Present::default());
+        }
         let output = Command::new(&self.save).args(["-t", "nat"]).stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("cannot run {}", self.save.display()))?;
         Ok(Present::read(&text(&self.save, output)?))
@@ -127,6 +135,13 @@ impl Tables {
         text(&self.restore, child.wait_with_output()?)?;
         Ok(())
     }
+}
+
+/// Whether x_tables has a nat table here.
+fn has_nat(family: Family) -> bool {
+    let names = X_TABLES.iter().find(|(of, _)| *of == family).map(|(_, names)| names);
+    let names = names.and_then(|names| fs::read_to_string(names).ok()).unwrap_or_default();
+    names.lines().any(|name| name == "nat")
 }
 
 /// What a program wrote, if it did its work.

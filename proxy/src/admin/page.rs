@@ -59,9 +59,10 @@ fn push_state(page: &mut String, state: &AdminState) {
     page.push_str("<table><tr><th>Listener<th>Policy says<th>Bound to");
     for listener in status.listeners().iter() {
         let side = listener.side.as_str();
+        let how = if listener.intercepted { ", intercepted" } else { "" };
         let _ = write!(
             page,
-            "<tr><td>{side}<td><code>{}</code><td><code>{}</code>",
+            "<tr><td>{side}{how}<td><code>{}</code><td><code>{}</code>",
             listener.bind, listener.bound
         );
     }

@@ -133,7 +133,7 @@ async fn config_dump_shows_listeners_and_what_was_refused() {
     });
     let bind = "127.0.0.1:0".parse().expect("an address");
     let bound = "127.0.0.1:4711".parse().expect("an address");
-    state.status.set_listeners(vec![BoundListener { side: Side::Outbound, bind, bound }]);
+    state.status.set_listeners(vec![BoundListener { side: Side::Outbound, bind, bound, intercepted: false }]);
     let (status, body) = get(&state, "/config_dump").await;
     assert_eq!(status, StatusCode::OK);
     let dump: serde_json::Value = serde_json::from_str(&body).expect("JSON");

@@ -29,6 +29,7 @@ pub enum Verdict {
 
 /// Judges all bytes that a connection began with.
 pub fn sniff(bytes: &[u8]) -> Verdict {
+    let bytes = &bytes[..bytes.len().min(MOST)];
     let shared = bytes.len().min(PREFACE.len());
     if bytes[..shared] == PREFACE[..shared] {
         return if shared == PREFACE.len() { Verdict::Http2 } else { Verdict::NeedMore };

@@ -62,6 +62,8 @@ pub struct BoundListener {
     pub bind: SocketAddr,
     /// The address that it got; differs where the policy says port 0.
     pub bound: SocketAddr,
+    /// It takes connections that are redirected.
+    pub intercepted: bool,
 }
 
 /// The proxy's status.
