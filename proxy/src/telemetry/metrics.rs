@@ -19,8 +19,8 @@ mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use connection::{ConnectionMetrics, Direction};
-pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use detection::Detected;
+pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
