@@ -28,9 +28,10 @@ pub use route::{
 };
 pub use session::{SessionCarrier, SessionPersistence};
 pub use settings::{
-    AbortWith, Backoff, Balance, Check, FailurePercent, Fault, FaultAbort, FaultDelay, HealthCheck,
-    LoadBalancer, OutlierDetection, RateLimit, RateLimitBy, Retry, RetryBudget, RetryOn, SettingLayer,
-    SettingOrigin, SettingOrigins, SuccessRate, Timeouts, TrafficSettings,
+    AbortWith, Backoff, Balance, Check, CircuitBreaker, FailurePercent, Fallback, Fault, FaultAbort,
+    FaultDelay, FixedResponse, HealthCheck, LoadBalancer, OpenTime, OutlierDetection, RateLimit, RateLimitBy,
+    Retry, RetryBudget, RetryOn, ServiceLimits, SettingLayer, SettingOrigin, SettingOrigins, SuccessRate,
+    Timeouts, TrafficSettings, Trip,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundApp, InboundListener, InboundPort, InboundProtocol, OutboundListener, Workload};

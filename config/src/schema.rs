@@ -42,8 +42,9 @@ pub(crate) use tcp_route::TCPRoute;
 pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
 pub(crate) use tls_route::{ServerNamePattern, TLSRoute};
 pub(crate) use traffic_policy::{
-    Balance, Blocks, Condition, FailurePercentBody, FaultBody, HealthCheckBody, OutlierDetectionBody,
-    RateLimitBody, RateLimitBy, RetryBody, Run, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy,
+    Balance, Blocks, CircuitBreakerBody, Condition, FailurePercentBody, FallbackBody, FaultBody,
+    HealthCheckBody, OpenBody, OutlierDetectionBody, RateLimitBody, RateLimitBy, ResponseBody, RetryBody,
+    Run, ServiceLimitsBody, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy, TripBody,
 };
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};

@@ -6,6 +6,7 @@
 mod arenas;
 mod calls;
 mod chains;
+mod circuit_breaker;
 mod connections;
 mod cors;
 mod counts;
@@ -78,6 +79,7 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     connections::check(&mut checks);
     protocols::check(&mut checks);
     policies::check(&mut checks);
+    circuit_breaker::check(&mut checks);
     merged::check(&mut checks);
     chains::check(&mut checks);
 }

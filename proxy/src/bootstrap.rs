@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     admin::{
         Admin, AdminState,
-        services::{EndpointView, PortView, ServiceView, callee},
+        services::{BreakerView, EndpointView, PortView, ServiceView, callee},
     },
     app::{Options, StartError},
     balance::keeper::Keeper,
@@ -31,13 +31,14 @@ use crate::{
         accept::{self, Door},
         own::Own,
     },
+    policy::fallback,
     runtime::{
         Store, build_to_serve,
         snapshot::{ListenerKey, Port, Service, Snapshot},
         status::{Loaded, Status},
     },
     telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics, trace::Exporter},
-    upstream::{dns::Resolver, health_check::Checker},
+    upstream::{dns::Resolver, health_check::Checker, limited::Peers},
     worker,
 };
 
@@ -144,7 +145,9 @@ impl Crew {
 
     /// Starts the workers.
     fn hire(&self, workers: usize, drain: &Signal) -> Result<(), StartError> {
-        for id in 0..workers {
+        let (peers, mailboxes) = Peers::new(workers);
+        let stale = fallback::Store::new(&self.metrics);
+        for (id, mailbox) in mailboxes.into_iter().enumerate() {
             let (send, connections) = mpsc::unbounded_channel();
             let thread = worker::spawn(worker::Parts {
                 id,
@@ -154,6 +157,9 @@ impl Crew {
                 log: self.log.clone(),
                 spans: self.spans.queue(),
                 own: self.own.clone(),
+                peers: peers.clone(),
+                stale: stale.clone(),
+                mailbox,
                 connections,
                 seed: rand::random(),
             })
@@ -369,6 +375,7 @@ fn view(snapshot: &Snapshot, service: &Service) -> ServiceView {
         PortView {
             port: from.port,
             protocol: from.protocol,
+            circuit_breaker: port.backend.circuit_breaker.as_deref().map(BreakerView::of),
             panic: set.panics(),
             endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
         }

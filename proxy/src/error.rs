@@ -75,7 +75,15 @@ pub enum Failure {
     AttemptTimeout,
     /// No byte moved either way for too long.
     StreamIdle,
-    /// A limit of the proxy or of the Service is reached.
+    /// The Service's circuit breaker is open.
+    CircuitOpen,
+    /// As many requests as may be are open to the Service.
+    RequestLimit,
+    /// No connection to the Service became free in time.
+    ConnectionLimit,
+    /// As many requests as may wait for the Service do.
+    PendingLimit,
+    /// A limit of the proxy is reached.
     Overloaded,
     /// A rate limit of the Service is reached.
     RateLimited,
@@ -286,6 +294,10 @@ impl Failure {
             Failure::RequestTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "request_timeout"),
             Failure::AttemptTimeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "attempt_timeout"),
             Failure::StreamIdle => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UT, "stream_idle_timeout"),
+            Failure::CircuitOpen => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "circuit_open"),
+            Failure::RequestLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "request_limit"),
+            Failure::ConnectionLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "connection_limit"),
+            Failure::PendingLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "pending_limit"),
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
             Failure::RateLimited => (StatusCode::TOO_MANY_REQUESTS, 8, Flag::RL, "rate_limited"),
             Failure::FaultInjected(with) => (with.status, with.grpc, Flag::FI, "fault_injected"),

@@ -8,6 +8,7 @@
 
 mod callee;
 mod candidates;
+mod circuit_breaker;
 mod connection;
 mod door;
 mod fault;
@@ -187,6 +188,7 @@ impl Explainer {
             session: None,
             shares: Vec::new(),
             fault: None,
+            fallback: None,
             timeouts: None,
             retry: None,
             notes: Vec::new(),
@@ -278,6 +280,7 @@ impl Explainer {
             Side::Inbound => Hop::Last,
             Side::Outbound => Hop::Here,
         };
+        report.fallback = circuit_breaker::of_rule(rule, checked);
         report.timeouts = Some(settings::timeouts(&rule.settings, asked, checked));
         report.retry = Some(settings::retry(&rule.settings, &head.method, hop, checked.grpc));
     }
@@ -293,7 +296,7 @@ impl Explainer {
         let caller = Caller::of_checked(admitted.checked, &admitted.head.method);
         if let Some(outcome) = own(decision, admitted, caller) {
             // Nothing of it is attempted, so no limit of an attempt counts.
-            (report.timeouts, report.retry) = (None, None);
+            (report.timeouts, report.retry, report.fallback) = (None, None, None);
             report.outcome = outcome;
             return;
         }

@@ -1,9 +1,12 @@
 //! The policy stages of one request, in their order. Each is one file, named with the word that the YAML has.
 
+mod answer;
 pub(crate) mod attempts;
 pub(crate) mod budget;
+pub(crate) mod circuit_breaker;
 pub(crate) mod cors;
 pub(crate) mod deadline;
+pub(crate) mod fallback;
 pub(crate) mod fault;
 pub(crate) mod headers;
 pub(crate) mod mirror;
@@ -12,7 +15,9 @@ mod pinned;
 pub(crate) mod rate_limit;
 pub(crate) mod replay;
 pub(crate) mod retry;
+mod ring;
 pub(crate) mod session;
+pub(crate) mod supply;
 pub(crate) mod target;
 
 pub(crate) use pinned::Pinned;
@@ -22,15 +27,19 @@ use hyper::body::Incoming;
 use outrigger_config::model::Limits;
 
 use crate::{
-    body::{AnswerBody, Finish, Gate, Inlet, Key, PATIENCE, UpstreamBody},
+    body::{AnswerBody, Gate, Inlet, Key, PATIENCE},
     error::Failure,
     exchange::Exchange,
-    policy::{attempts::Attempts, deadline::Deadline, fault::Injected, mirror::Copies, target::Picked},
+    policy::{
+        answer::After, attempts::Attempts, deadline::Deadline, fallback::Settled, fault::Injected,
+        mirror::Copies, supply::Supply,
+    },
     request::strict::Checked,
     switched::{self, Opening},
 };
 
 /// Runs the stages.
+// long: the order of all stages, written once.
 pub(crate) async fn run(
     mut exchange: Exchange,
     pinned: Pinned<'_>,
@@ -67,6 +76,9 @@ pub(crate) async fn run(
     // mirror: copies go their own way from here; this request knows nothing of them.
     copies.send(&worker, checked, &mut inlet);
 
+    // fallback: what the request asks for, as long as it can be told.
+    let fallback = fallback::Stage::of(pinned.rule, &head, checked);
+
     // retry: attempts, each with an endpoint and a connection of its own.
     let attempts = Attempts {
         worker: &worker,
@@ -78,14 +90,27 @@ pub(crate) async fn run(
         key,
         trace: &exchange.record.trace,
     };
-    let attempted = attempts.run(head, inlet, limits.replay_bytes).await;
+    let mut supply = Supply::new(inlet, limits.replay_bytes);
+    let mut attempted = attempts.run(&head, &mut supply).await;
+    // fallback: something else, where they have failed.
+    if let Some(stage) = &fallback {
+        let settled = stage.settle(&exchange, &attempts, attempted, (&head, &mut supply));
+        attempted = match Box::pin(settled).await {
+            Settled::Attempted(attempted) => attempted,
+            Settled::Given(given) => return given.send(exchange),
+        };
+    }
     exchange.record.attempted(attempted.made, attempted.upstream);
     match attempted.result {
         // HTTP ends here.
-        Ok((answered, picked)) if switched::concerns(&exchange, &answered) => {
-            switched::answer(exchange, &pinned, checked, answered, Opening { picked, nonce })
+        Ok((answered, held)) if switched::concerns(&exchange, &answered) => {
+            switched::answer(exchange, &pinned, checked, answered, Opening { held, nonce })
         }
-        Ok(answered) => answer(exchange, &pinned, checked, answered, (deadline, limits.trailer_bytes)),
+        Ok(answered) => {
+            let after =
+                After { deadline, limits, fallback, instead: attempted.instead, request: &head.headers };
+            answer::pass_on(exchange, &pinned, checked, answered, after)
+        }
         Err(failure) => exchange.refuse(failure),
     }
 }
@@ -99,32 +124,4 @@ fn on_head(head: &mut Parts, pinned: &Pinned<'_>) -> Result<(Injected, Copies), 
     let mut copies = Copies::default();
     headers::on_request(head, pinned.forward, &mut copies)?;
     Ok((injected, copies))
-}
-
-/// The answer, on which record, deadline and the endpoint's place ride until its end.
-fn answer(
-    mut exchange: Exchange,
-    pinned: &Pinned<'_>,
-    checked: &Checked,
-    (answer, picked): (Response<UpstreamBody>, Picked),
-    (deadline, trailer_bytes): (Deadline, u32),
-) -> Response<AnswerBody> {
-    let (mut head, body) = answer.into_parts();
-    let unread = checked.expect_continue && !exchange.flow.request_done.get();
-    let told = match headers::on_answer(&mut head, pinned.forward, checked, unread) {
-        Ok(told) => told,
-        Err(failure) => return exchange.refuse(failure),
-    };
-    session::on_answer(&mut head, pinned, picked.addr, exchange.worker().id);
-    exchange.record.answered(head.status, &head.headers);
-    let finish = Finish {
-        record: exchange.record,
-        deadline,
-        flow: exchange.flow,
-        trailer_bytes,
-        grpc: checked.grpc && told.grpc,
-        trailers_lost: told.trailers_lost,
-        visit: picked.into_visit(),
-    };
-    Response::from_parts(head, AnswerBody::upstream(body, Box::new(finish)))
 }

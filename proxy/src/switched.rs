@@ -14,12 +14,11 @@ use http::{
 };
 
 use crate::{
-    balance::Visit,
     body::{AnswerBody, Flow, UpstreamBody},
     error::Failure,
     exchange::Exchange,
     listen::near::{Near, StreamTask},
-    policy::{Pinned, headers, session, target::Picked},
+    policy::{Pinned, headers, session, target::Held},
     request::{strict::Checked, switch::Switch, websocket},
     telemetry::{
         metrics::{RouteMetrics, TunnelKind},
@@ -32,8 +31,8 @@ use crate::{
 
 /// What a tunnel needs beside the two sides.
 pub(crate) struct Opening {
-    /// The endpoint, which the tunnel counts at.
-    pub(crate) picked: Picked,
+    /// What the request takes up until the tunnel has ended.
+    pub(crate) held: Held,
     /// The key that the endpoint's answer must fit.
     pub(crate) nonce: Option<Box<HeaderValue>>,
 }
@@ -78,7 +77,7 @@ pub(crate) fn answer(
     if let Err(failure) = form(&mut head, pinned, checked, opening.nonce.as_deref()) {
         return exchange.refuse(failure);
     }
-    session::on_answer(&mut head, pinned, opening.picked.addr, exchange.worker().id);
+    session::on_answer(&mut head, pinned, opening.held.addr, exchange.worker().id);
     exchange.record.answered(head.status, &head.headers);
     let timeouts = &pinned.rule.settings.timeouts;
     let (connection, worker) = (exchange.connection.clone(), exchange.worker().clone());
@@ -88,7 +87,7 @@ pub(crate) fn answer(
         flow: exchange.flow,
         // Only where a person wrote it down: who waits for a message may wait for long.
         idle: timeouts.stream_idle.filter(|_| timeouts.stream_idle_set),
-        _visit: opening.picked.into_visit(),
+        _held: opening.held,
         _counted: OpenTunnel::new(&pinned.rule.metrics, worker.id, kind(switch)),
         worker,
     };
@@ -151,7 +150,7 @@ pub(crate) struct Waiting {
     flow: Rc<Flow>,
     idle: Option<Duration>,
     worker: Rc<Worker>,
-    _visit: Option<Visit>,
+    _held: Held,
     _counted: OpenTunnel,
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod health_check;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod io;
+pub(crate) mod limited;
 pub(crate) mod pool;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -15,13 +15,17 @@ use crate::{
     ctx::Side,
     drain::Signal,
     listen::{self, accept::Accepted, own::Own},
+    policy::fallback,
     runtime::{Pinned, SnapshotCache, Store},
     telemetry::{
         access_log::{AccessLog, WorkerLog},
         metrics::{Metrics, RouteMetrics},
         trace::SpanQueue,
     },
-    upstream::pool::Pool,
+    upstream::{
+        limited::{self, Mailbox, Peers},
+        pool::Pool,
+    },
 };
 
 /// How often idle connections are looked through.
@@ -33,6 +37,9 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) deadlines: Rc<deadline::Deadlines>,
     pub(crate) pool: Pool,
+    pub(crate) peers: Peers,
+    /// The last good answers, of all workers.
+    pub(crate) stale: Arc<fallback::Store>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) drain: Signal,
     pub(crate) log: Rc<WorkerLog>,
@@ -56,6 +63,9 @@ pub(crate) struct Parts {
     pub(crate) log: AccessLog,
     pub(crate) spans: SpanQueue,
     pub(crate) own: Own,
+    pub(crate) peers: Peers,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) stale: Arc<fallback::Store>,
     pub(crate) connections: mpsc::UnboundedReceiver<Accepted>,
     pub(crate) seed: u64,
 }
@@ -117,7 +127,9 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
     let worker = Rc::new(Worker {
         id: parts.id,
         deadlines: deadline::Deadlines::new(),
-        pool: Pool::default(),
+        pool: Pool::new(parts.id),
+        peers: parts.peers,
+        stale: parts.stale,
         metrics: parts.metrics,
         drain: parts.drain,
         log: parts.log.worker_handle(),
@@ -131,6 +143,7 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
     });
     spawn_local(worker.deadlines.clone().run());
     spawn_local(sweep(worker.clone()));
+    spawn_local(limited::give_up(worker.clone(), parts.mailbox));
     while let Some(accepted) = connections.recv().await {
         spawn_local(listen::serve(worker.clone(), accepted));
     }

@@ -24,6 +24,7 @@ const PAGES: &[Page] = pages![
     "interception",
     "precedence",
     "retries",
+    "circuit-breaking",
     "sessions",
     "rate-limits",
     "fault-injection",

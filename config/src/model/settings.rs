@@ -1,5 +1,6 @@
 //! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
 
+mod circuit_breaker;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -8,6 +9,7 @@ mod rate_limit;
 mod retry;
 mod timeouts;
 
+pub use circuit_breaker::{CircuitBreaker, Fallback, FixedResponse, OpenTime, ServiceLimits, Trip};
 pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
 pub use health_check::{Check, HealthCheck};
 pub use load_balancer::{Balance, LoadBalancer};
@@ -29,6 +31,9 @@ pub struct TrafficSettings {
     pub retry: Retry,
     /// How an endpoint is chosen. Taken from the settings of the backend's own Service port, never of a rule.
     pub load_balancer: LoadBalancer,
+    /// When a Service is called no more, and what its requests get then.
+    #[serde(skip_serializing_if = "CircuitBreaker::is_none")]
+    pub circuit_breaker: CircuitBreaker,
     /// What the proxy before the service lets through, each limit for itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,

@@ -1,5 +1,6 @@
 //! `TrafficPolicy`: how to talk to a Service, or along a route.
 
+mod circuit_breaker;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -8,6 +9,9 @@ mod rate_limit;
 mod retry;
 mod timeouts;
 
+pub(crate) use circuit_breaker::{
+    CircuitBreakerBody, FallbackBody, OpenBody, ResponseBody, ServiceLimitsBody, TripBody,
+};
 pub(crate) use fault::FaultBody;
 pub(crate) use health_check::HealthCheckBody;
 pub(crate) use load_balancer::{Balance, LoadBalancerBody};
@@ -38,6 +42,9 @@ macro_rules! policy_body {
                 retry("retry"): Setting<RetryBody>,
                 /// How an endpoint is chosen; refused on a route (OR151), since the Service that answers has its own.
                 load_balancer("loadBalancer"): Strict<LoadBalancerBody>,
+                /// Limits on what a proxy has open to the Service, when it is called no more, and what requests get instead;
+                /// null switches all off. On a route only `fallback` may stand (OR151).
+                circuit_breaker("circuitBreaker"): Setting<CircuitBreakerBody>,
                 /// How many requests a Service takes in a time; null takes those of less specific policies away. Refused on a
                 /// route (OR151), since the proxy before the service holds it.
                 rate_limit("rateLimit"): Setting<RateLimitBody>,
@@ -58,6 +65,7 @@ macro_rules! policy_body {
                     timeouts: &self.timeouts,
                     retry: &self.retry,
                     load_balancer: &self.load_balancer,
+                    circuit_breaker: &self.circuit_breaker,
                     rate_limit: &self.rate_limit,
                     fault: &self.fault,
                     outlier_detection: &self.outlier_detection,
@@ -105,6 +113,7 @@ pub(crate) struct Blocks<'a> {
     pub(crate) timeouts: &'a Setting<TimeoutsBody>,
     pub(crate) retry: &'a Setting<RetryBody>,
     pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
+    pub(crate) circuit_breaker: &'a Setting<CircuitBreakerBody>,
     pub(crate) rate_limit: &'a Setting<RateLimitBody>,
     pub(crate) fault: &'a Setting<FaultBody>,
     pub(crate) outlier_detection: &'a Setting<OutlierDetectionBody>,
@@ -122,6 +131,7 @@ impl Blocks<'_> {
         self.timeouts.is_unset()
             && self.retry.is_unset()
             && self.load_balancer.0.is_none()
+            && self.circuit_breaker.is_unset()
             && self.fault.is_unset()
             && self.outlier_detection.is_unset()
             && self.health_check.is_unset()
@@ -144,7 +154,12 @@ impl Blocks<'_> {
         let outliers = self.outlier_detection.place(whole, |body| body.span);
         let outliers = outliers.map(|span| ("outlierDetection", span));
         let checks = self.health_check.place(whole, |body| body.span).map(|span| ("healthCheck", span));
-        load_balancer.into_iter().chain(outliers).chain(checks).chain(self.of_callees(whole))
+        let breaker = match self.circuit_breaker {
+            Setting::Set(body) => body.of_service_alone(),
+            Setting::Unset | Setting::Off => None,
+        };
+        let own = load_balancer.into_iter().chain(outliers).chain(checks);
+        own.chain(breaker).chain(self.of_callees(whole))
     }
 
     /// Those that the proxy before the service heeds, with where they stand.

@@ -89,15 +89,18 @@ fn modifier(body: &HeaderModifier, checks: &mut Checks<'_>) {
     let set: Vec<&Spanned<HeaderName>> = body.set.iter().map(|pair| &pair.name).collect();
     let add: Vec<&Spanned<HeaderName>> = body.add.iter().map(|pair| &pair.name).collect();
     let remove: Vec<&Spanned<HeaderName>> = body.remove.iter().collect();
-    for name in set.iter().chain(&add).chain(&remove) {
-        let text = &*name.value.0;
-        if is_fixed(text) {
-            let message = format!("the header `{text}` cannot be changed");
-            let help = "it belongs to the connection or to the proxy itself";
-            checks.push(Fault::error(Code::Header, name.span, message).help(help));
-        }
-    }
+    set.iter().chain(&add).chain(&remove).for_each(|name| free(name, checks));
     [set, add, remove].into_iter().for_each(|names| once("header", names, checks));
+}
+
+/// Reports a header that is the connection's or the proxy's own.
+pub(super) fn free(name: &Spanned<HeaderName>, checks: &mut Checks<'_>) {
+    let text = &*name.value.0;
+    if is_fixed(text) {
+        let message = format!("the header `{text}` cannot be changed");
+        let help = "it belongs to the connection or to the proxy itself";
+        checks.push(Fault::error(Code::Header, name.span, message).help(help));
+    }
 }
 
 /// Reports names that are written twice in one list; `what` says what they name.

@@ -2,7 +2,7 @@
 
 pub(crate) mod callee;
 
-use std::{fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -15,6 +15,7 @@ pub use callee::{CalleeView, RateLimitView};
 use super::{answer, parameter};
 use crate::{
     balance::{Endpoint, Health, Report, State},
+    policy::circuit_breaker::{CircuitBreaker, Limit, Phase},
     telemetry::timestamp,
 };
 
@@ -41,8 +42,54 @@ pub struct PortView {
     pub protocol: AppProtocol,
     /// Too few endpoints are usable, so all are used.
     pub panic: bool,
+    /// Its circuit breaker, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub circuit_breaker: Option<BreakerView>,
     /// Its endpoints; a name stands for each of its addresses.
     pub endpoints: Vec<EndpointView>,
+}
+
+/// A circuit breaker.
+#[derive(Clone, Debug, Serialize)]
+pub struct BreakerView {
+    /// `closed`, `open` or `half_open`; `None`: nothing trips it.
+    pub state: Option<&'static str>,
+    /// How long it stays open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_for_ms: Option<u64>,
+    /// Attempts that count.
+    pub attempts: u64,
+    /// Those of them that have failed.
+    pub failures: u64,
+    /// What is open or waits, by the words of `circuitBreaker.limits`.
+    pub limits: BTreeMap<&'static str, UsageView>,
+}
+
+/// What is taken of a limit.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct UsageView {
+    /// As much as this.
+    pub held: u32,
+    /// And no more than this; `None`: unlimited.
+    pub limit: Option<u32>,
+}
+
+impl BreakerView {
+    /// What a breaker shows of itself.
+    pub(crate) fn of(breaker: &CircuitBreaker) -> Self {
+        let shown = breaker.shown();
+        let usage = |limit: Limit| {
+            let (held, most) = breaker.limits().usage(limit);
+            (limit.counted().as_str(), UsageView { held, limit: most })
+        };
+        Self {
+            state: shown.phase.map(Phase::as_str),
+            open_for_ms: shown.open_for.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            attempts: shown.counts.0,
+            failures: shown.counts.1,
+            limits: Limit::ALL.into_iter().map(usage).collect(),
+        }
+    }
 }
 
 /// An endpoint.
@@ -140,22 +187,17 @@ pub(super) fn answer(services: &[ServiceView], query: &str) -> Response<Full<Byt
 }
 
 fn table(services: &[ServiceView]) -> String {
-    let mut rows =
-        vec![["SERVICE", "PORT", "PROTOCOL", "ENDPOINT", "WEIGHT", "OPEN", "STATE"].map(str::to_owned)];
+    let mut rows = vec![
+        ["SERVICE", "PORT", "PROTOCOL", "BREAKER", "ENDPOINT", "WEIGHT", "OPEN", "STATE"].map(str::to_owned),
+    ];
     for service in services {
         for port in &service.ports {
             let protocol = port.protocol.word();
+            let breaker = port.circuit_breaker.as_ref().and_then(|breaker| breaker.state).unwrap_or("-");
             let row = |endpoint: [String; 4]| {
                 let [address, weight, open, state] = endpoint;
-                [
-                    service.name.clone(),
-                    port.port.to_string(),
-                    protocol.to_owned(),
-                    address,
-                    weight,
-                    open,
-                    state,
-                ]
+                let (number, protocol) = (port.port.to_string(), protocol.to_owned());
+                [service.name.clone(), number, protocol, breaker.to_owned(), address, weight, open, state]
             };
             if port.endpoints.is_empty() {
                 rows.push(row(["none", "-", "-", "-"].map(str::to_owned)));
@@ -171,7 +213,7 @@ fn table(services: &[ServiceView]) -> String {
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 7] = std::array::from_fn(width);
+    let widths: [usize; 8] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         for (cell, width) in row.iter().zip(widths) {

@@ -26,6 +26,7 @@ fn state() -> Arc<AdminState> {
     let port = PortView {
         port: 80,
         protocol: outrigger_config::model::AppProtocol::Grpc,
+        circuit_breaker: None,
         panic: false,
         endpoints: vec![endpoint],
     };
@@ -155,9 +156,9 @@ async fn services_come_as_json_and_as_a_table() {
     let (_, table) = get(&state, "/services?o=table").await;
     assert_eq!(
         table,
-        "SERVICE    PORT  PROTOCOL  ENDPOINT       WEIGHT  OPEN  STATE\n\
-         shop/cart  80    grpc      10.0.0.1:8080  2       3     ejected (consecutive5xx), back in 12s\n\
-         shop/cart  81    grpc      none           -       -     -\n"
+        "SERVICE    PORT  PROTOCOL  BREAKER  ENDPOINT       WEIGHT  OPEN  STATE\n\
+         shop/cart  80    grpc      -        10.0.0.1:8080  2       3     ejected (consecutive5xx), back in 12s\n\
+         shop/cart  81    grpc      -        none           -       -     -\n"
     );
     assert_eq!(get(&state, "/services?o=xml").await.0, StatusCode::BAD_REQUEST);
 }

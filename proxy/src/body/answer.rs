@@ -21,9 +21,8 @@ use tokio::{task::AbortHandle, time::Instant};
 
 use super::{BodyError, Flow};
 use crate::{
-    balance::{Verdict, Visit},
     error::Failure,
-    policy::{deadline::Deadline, outlier_detection},
+    policy::{deadline::Deadline, fallback::Keeping, target::Held},
     request::trailers,
     telemetry::record::Record,
     upstream::{far::Far, http1, http2},
@@ -210,16 +209,10 @@ pub(crate) struct Finish {
     pub(crate) grpc: bool,
     /// The caller's version or form cannot carry trailers: what comes is counted.
     pub(crate) trailers_lost: bool,
-    /// Counts the request at its endpoint, and hears how the answer ends.
-    pub(crate) visit: Option<Visit>,
-}
-
-impl Finish {
-    fn tell(&self, verdict: Verdict) {
-        if let Some(visit) = &self.visit {
-            visit.tell(verdict);
-        }
-    }
+    /// Keeps the answer for a fallback.
+    pub(crate) keep: Option<Box<Keeping>>,
+    /// What the request takes up until then.
+    pub(crate) held: Held,
 }
 
 /// The body that the caller gets.
@@ -254,8 +247,11 @@ impl AnswerBody {
         if let Source::Upstream(body) = &mut self.source {
             body.end(self.finish.as_ref().is_none_or(|finish| finish.flow.request_done.get()));
         }
-        if let Some(finish) = self.finish.take() {
-            finish.tell(Verdict::Whole);
+        if let Some(mut finish) = self.finish.take() {
+            finish.held.whole();
+            if let Some(keep) = finish.keep.take() {
+                keep.done();
+            }
             finish.record.complete();
         }
     }
@@ -263,11 +259,9 @@ impl AnswerBody {
     /// The answer broke off: closes the upstream side and tells the caller in the only way that is left.
     fn broken(&mut self, failure: Failure) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.source = Source::Fixed(None);
-        let Some(finish) = self.finish.take() else { return Poll::Ready(None) };
+        let Some(mut finish) = self.finish.take() else { return Poll::Ready(None) };
         let grpc = finish.grpc;
-        if matches!(failure, Failure::UpstreamCut | Failure::UpstreamProtocol) {
-            finish.tell(Verdict::LocalError);
-        }
+        finish.held.broke(failure);
         finish.record.broke(failure);
         if grpc {
             return Poll::Ready(Some(Ok(Frame::trailers(grpc_trailers(failure)))));
@@ -324,17 +318,17 @@ impl Body for AnswerBody {
             finish.flow.touched.set(Instant::now());
             if let Some(data) = frame.data_ref() {
                 finish.flow.bytes_out.set(finish.flow.bytes_out.get() + data.len() as u64);
-                if let Some(visit) = &finish.visit {
-                    visit.moved();
-                }
+                finish.held.data();
+                finish.keep.take_if(|keep| !keep.data(data));
             } else if let Some(fields) = frame.trailers_mut() {
                 if trailers::filter(fields, finish.trailer_bytes).is_err() {
                     return this.broken(Failure::UpstreamProtocol);
                 }
                 finish.record.trailers(fields);
                 if finish.grpc {
-                    finish.tell(outlier_detection::of_trailers(fields));
+                    finish.held.trailers(fields);
                 }
+                finish.keep = None;
                 if finish.trailers_lost && !fields.is_empty() {
                     finish.record.trailers_lost();
                 }

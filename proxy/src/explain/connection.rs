@@ -13,7 +13,7 @@ use outrigger_config::model::{self, ServicePort};
 
 use super::{
     AskedConnection, Candidate, ConnectionReport, Cut, Door, ExplainError, Explainer, Miss, Object, Outcome,
-    Share, Step, Taken,
+    Share, Step, Taken, circuit_breaker,
     door::Entrance,
     hears::Hears,
     resolution::{self, Carried},
@@ -285,6 +285,7 @@ impl Explainer {
                 share.endpoints = self.endpoints(backend);
                 share.load_balancer =
                     (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+                share.circuit_breaker = circuit_breaker::of_backend(backend);
                 share.tls = passage.tls(heard).and_then(|_| self.tls(backend));
                 share.outcome = match &*share.endpoints {
                     [] => Outcome::Cut(cut(Failure::NoEndpoint, heard)),

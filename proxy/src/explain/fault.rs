@@ -58,7 +58,7 @@ impl Struck {
         if let Some(failure) = failure {
             // Nothing of it is attempted.
             report.shares.clear();
-            (report.timeouts, report.retry) = (None, None);
+            (report.timeouts, report.retry, report.fallback) = (None, None, None);
             report.outcome = Outcome::Refuse(refusal(failure, caller));
         }
         report.fault = Some(self.fault);

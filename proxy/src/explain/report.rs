@@ -52,6 +52,9 @@ pub struct Report {
     /// What is done to it on purpose.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
+    /// What it gets that its Service does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Setting<String>>,
     /// Time limits of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,

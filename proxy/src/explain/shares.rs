@@ -4,7 +4,7 @@ use http::uri::Scheme;
 use outrigger_config::model::{self, AppProtocol, Endpoints, InboundListener, RouteRule, ServicePort};
 
 use super::{
-    Admitted, Explainer, answered, callee,
+    Admitted, Explainer, answered, callee, circuit_breaker,
     hears::Hears,
     refusal,
     report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
@@ -97,6 +97,7 @@ impl Explainer {
         share.backend = name(backend);
         share.endpoints = self.endpoints(backend);
         share.load_balancer = (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+        share.circuit_breaker = circuit_breaker::of_backend(backend);
         share.callee = callee::told(&backend.settings, admitted);
         let protocol = backend.protocol.spoken_to(admitted.checked.version);
         share.tls = self.tls(backend);

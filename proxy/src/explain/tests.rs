@@ -220,6 +220,28 @@ fn settings_name_who_says_so() {
 }
 
 #[test]
+fn limits_breaker_and_fallback_are_told_with_who_says_so() {
+    let breaker =
+        "  circuitBreaker: {limits: {requests: 7}, trip: {minRequests: 5}, fallback: {staleFor: 10m}}\n";
+    let policy = POLICY.replace("  retry: {attempts: 2, on: [gateway-error]}\n", breaker);
+    let question = Question::new("GET", "http://reviews/split?q=z").unwrap();
+    let report = Explainer::new(fixture::resources(&policy)).unwrap().explain(&question).unwrap();
+    let fallback = report.fallback.clone().unwrap();
+    assert_eq!(fallback.value.as_deref(), Some("the last good answer, if it is no older than 10m"));
+    assert_eq!(fallback.policy.as_deref(), Some("shop/reviews"));
+    let told: Vec<_> =
+        report.shares[0].circuit_breaker.iter().filter_map(|one| one.value.as_deref()).collect();
+    assert_eq!(told[0], "at most 7 open requests");
+    assert!(
+        told[1].starts_with("opens when 50 % of the attempts of the last 10s fail, from 5 attempts on"),
+        "{told:?}"
+    );
+    assert!(report.shares[1].circuit_breaker.is_empty(), "canary has none");
+    assert!(report.to_text(false).contains("at most 7 open requests"));
+    assert_eq!(explain("http://reviews/split?q=z").fallback, None);
+}
+
+#[test]
 fn a_grpc_callers_own_deadline_counts_where_it_is_smaller() {
     let grpc = |path: &str, timeout: &'static str| {
         explain_as("POST", &format!("http://reviews:443{path}"), |question| {

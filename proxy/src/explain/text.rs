@@ -30,6 +30,7 @@ impl Report {
         page.requests(&self.shares);
         page.answer(self);
         page.fault(self);
+        page.fallback(self);
         page.timeouts(self);
         page.retry(self);
         page.section("note", &self.notes);
@@ -185,6 +186,9 @@ impl Page {
                 let word = balance.value.as_deref().unwrap_or_default();
                 lines.push(format!("{indent}chosen by {word}{}", self.source(balance)));
             }
+            lines.extend(share.circuit_breaker.iter().map(|one| {
+                format!("{indent}{}{}", one.value.as_deref().unwrap_or_default(), self.source(one))
+            }));
             lines.extend(self.callee(share).into_iter().map(|line| format!("{indent}{line}")));
         }
         self.section(if several { "shares" } else { "backend" }, &lines);

@@ -13,11 +13,15 @@ use crate::{
     decide::{Dice, Heard, PassTo, Passage, Purpose},
     egress,
     error::Failure,
-    policy::target::{Picked, Target, Wish},
+    policy::{
+        circuit_breaker::{self, Entry},
+        target::{Picked, Target, Wish},
+    },
     telemetry::metrics::{AttemptOutcome, RetryReason},
     upstream::{
-        attempt::Plan,
+        attempt::{AtLimit, AttemptError, Plan},
         connect::{self, Connected},
+        limited,
     },
     worker::Worker,
 };
@@ -58,16 +62,21 @@ impl Reach<'_> {
             tls: passage.tls(self.heard),
             from: target.from(),
             connect: passage.rule.settings.timeouts.connect,
+            limits: target.limits(),
+            at_limit: AtLimit::Wait,
             repeatable: true,
         };
         loop {
             let purpose = Purpose::Endpoint { attempt: tried.len() as u32 };
             let wish = Wish { tried, stay: None };
             let picked = target.pick(worker, wish, &mut Dice::split(self.dice, purpose))?;
+            let entry = target.circuit_breaker().map(|breaker| breaker.connect()).transpose()?;
             tried.push(picked.addr);
+            let permit = limited::permit(worker, plan).await.map_err(|error| error.failure)?;
             let started = Instant::now();
-            let connected = connect::connect(worker, picked.addr, plan).await;
+            let connected = connect::connect(worker, picked.addr, plan, permit).await;
             let elapsed = started.elapsed();
+            tell(entry, &connected);
             let failure = match connected {
                 Ok(connected) => {
                     picked.observe(elapsed);
@@ -102,5 +111,15 @@ impl Reach<'_> {
                 address(egress::look_up(self.worker, host, *port).await?, backend)
             }
         })
+    }
+}
+
+/// Tells the circuit breaker whether there is a connection.
+fn tell(entry: Option<Entry>, connected: &Result<Connected, AttemptError>) {
+    if let Some(mut entry) = entry {
+        entry.conclude(match connected {
+            Ok(_) => circuit_breaker::Verdict::Success,
+            Err(_) => circuit_breaker::Verdict::Failure,
+        });
     }
 }

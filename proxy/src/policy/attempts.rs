@@ -1,11 +1,14 @@
 //! The attempts of one request: pick an endpoint, take a connection, send, look at what came of it, and repeat where
 //! the retry law, the policy, the budget and the deadline all allow it.
 
+mod trail;
+
 use std::{
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -15,28 +18,31 @@ use tokio::time::Instant;
 
 use super::{
     Pinned,
+    circuit_breaker::{CircuitBreaker, Entered, Entry, Limit, RetryPermit},
     deadline::{self, Deadline},
     outlier_detection::{self, is_late},
-    replay::Replay,
     retry::{self, Judgement, Outcome},
-    target::{Picked, Target, Wish},
+    supply::Supply,
+    target::{Held, Picked, Target, Wish},
 };
 use crate::{
     balance::Verdict,
-    body::{Flow, Inlet, Key, RequestBody, UpstreamBody},
+    body::{Flow, Key, RequestBody, UpstreamBody},
     decide::{Dice, Purpose},
     error::Failure,
     request::strict::Checked,
+    runtime::snapshot::Backend,
     telemetry::{
         metrics::{AttemptOutcome, RetryDenied, RetryReason, TlsFault},
         trace::Trace,
     },
     upstream::{
-        attempt::{self, AttemptError, Class, Handover, Plan},
+        attempt::{self, AtLimit, AttemptError, Class, Handover, Plan},
         connect,
     },
     worker::Worker,
 };
+use trail::Trail;
 
 /// Without a deadline, a `Retry-After` longer than this is the caller's to wait for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -58,109 +64,65 @@ pub(crate) struct Attempts<'a> {
 
 /// What came of them.
 pub(crate) struct Attempted {
-    pub(crate) result: Result<(Response<UpstreamBody>, Picked), Failure>,
+    pub(crate) result: Result<(Response<UpstreamBody>, Held), Failure>,
     /// Where the last attempt went.
     pub(crate) upstream: Option<SocketAddr>,
     /// How many were made.
     pub(crate) made: u32,
+    /// Whether an endpoint may have begun to work on one of them.
+    pub(crate) started: bool,
+    /// The failure that another Service was asked for, if it was.
+    pub(crate) instead: Option<Instead>,
 }
 
-/// The request's body as attempts take it.
-enum Supply {
-    Empty,
-    Once(Option<Inlet>),
-    Replay(Replay),
-}
+/// Why another Service was asked: the failure, if it is the proxy's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Instead(pub(crate) Option<Failure>);
 
-impl Supply {
-    fn new(body: Inlet, replay_bytes: u32) -> Self {
-        if http_body::Body::is_end_stream(&body) {
-            Supply::Empty
-        } else if replay_bytes == 0 {
-            Supply::Once(Some(body))
-        } else {
-            Supply::Replay(Replay::new(body, replay_bytes))
-        }
-    }
-
-    fn next(&mut self) -> Option<RequestBody> {
-        match self {
-            Supply::Empty => Some(RequestBody::Empty),
-            Supply::Once(body) => body.take().map(RequestBody::Stream),
-            Supply::Replay(replay) => Some(RequestBody::Replay(replay.next())),
-        }
-    }
-
-    fn whole(&self) -> bool {
-        match self {
-            Supply::Empty => true,
-            Supply::Once(body) => body.is_some(),
-            Supply::Replay(replay) => replay.whole(),
-        }
-    }
-}
-
-/// Another endpoint that could not be reached either is passed over this many times before it counts as an attempt.
-const FREE_HOPS: u32 = 3;
-
-/// Where the attempts of a request have been.
-#[derive(Debug, Default)]
-struct Trail {
-    tried: Vec<SocketAddr>,
-    /// Those of `tried` that no connection could be made to.
-    dead: Vec<SocketAddr>,
-    hops: u32,
-    made: u32,
-}
-
-impl Trail {
-    /// What the next attempt stays away from: all that was tried, or what is known to be dead once nothing is untried.
-    fn avoid(&self, target: &Target) -> &[SocketAddr] {
-        if self.dead.is_empty() || target.has_other(&self.tried) { &self.tried } else { &self.dead }
-    }
-
-    fn add(&mut self, addr: SocketAddr, dead: bool) {
-        self.tried.push(addr);
-        if dead {
-            self.dead.push(addr);
-        }
-    }
-
-    /// Attempts that count against the policy's: a connection that could not be made does not, while there is another
-    /// endpoint to go to.
-    fn counted(&mut self, addr: SocketAddr, dead: bool, target: &Target) -> u32 {
-        if dead && self.hops < FREE_HOPS {
-            let here = self.tried.iter().copied().chain([addr]).collect::<Vec<_>>();
-            self.hops += u32::from(target.has_other(&here));
-        }
-        self.made - self.hops
+impl Attempted {
+    /// Attempts at another Service, after those at the request's own.
+    pub(crate) fn instead_of(mut self, own: Attempted, failure: Option<Failure>) -> Self {
+        self.made += own.made;
+        self.upstream = self.upstream.or(own.upstream);
+        self.instead = Some(Instead(failure));
+        self
     }
 }
 
 impl Attempts<'_> {
     /// Makes attempts until one is answered for good or no other may follow.
-    pub(crate) async fn run(&self, head: Parts, body: Inlet, replay_bytes: u32) -> Attempted {
-        let mut supply = Supply::new(body, replay_bytes);
+    pub(crate) async fn run(&self, head: &Parts, supply: &mut Supply) -> Attempted {
         let mut trail = Trail::default();
         let target = &self.pinned.target;
         self.pinned.rule.budget.deposit(Instant::now().into_std());
         loop {
+            let entered = match target.circuit_breaker() {
+                None => Ok(None),
+                Some(breaker) => self.enter(breaker).await.map(Some),
+            };
             let wish = Wish { tried: trail.avoid(target), stay: self.pinned.stay };
-            let picked = match target.pick(self.worker, wish, &mut self.dice(trail.made)) {
+            let picked = entered.and_then(|entry| {
+                let mut picked = target.pick(self.worker, wish, &mut self.dice(trail.made))?;
+                picked.enter(entry);
+                Ok(picked)
+            });
+            let mut picked = match picked {
                 Ok(picked) => picked,
-                Err(failure) => return Attempted { result: Err(failure), upstream: None, made: trail.made },
+                Err(failure) => return trail.ended(Err(failure), None),
             };
             trail.made += 1;
             let addr = picked.addr;
             let result = match supply.next() {
-                Some(body) => self.once(&picked, &head, body).await,
+                Some(body) => self.once(&mut picked, head, body).await,
                 None => Err(AttemptError::new(Failure::Internal, Class::Caller)),
             };
             let dead = matches!(&result, Err(error) if error.class == Class::Connect);
-            let Some((reason, pause)) = self.judge(&result, &supply, trail.counted(addr, dead, target))
-            else {
-                let result = result.map(|answer| (answer, picked)).map_err(|error| error.failure);
-                return Attempted { result, upstream: Some(addr), made: trail.made };
+            trail.started |= may_have_started(&result);
+            let counted = trail.counted(addr, dead, target);
+            let Some((reason, pause)) = self.judge(&result, supply, counted, &mut trail.repeat) else {
+                let held = picked.into_held(trail.repeat.take());
+                let result = result.map(|answer| (answer, held)).map_err(|error| error.failure);
+                return trail.ended(result, Some(addr));
             };
             trail.add(addr, dead);
             if let Ok(answer) = result {
@@ -172,8 +134,36 @@ impl Attempts<'_> {
             let least = self.pinned.rule.settings.retry.backoff.least;
             let at_once = self.is_free(reason) && least.is_zero() && target.has_other(&trail.tried);
             if !at_once && let Err(failure) = Box::pin(self.rest(pause)).await {
-                return Attempted { result: Err(failure), upstream: Some(addr), made: trail.made };
+                return trail.ended(Err(failure), Some(addr));
             }
+        }
+    }
+
+    /// Makes them at another Service, with the same settings.
+    pub(crate) async fn elsewhere(
+        &self,
+        backend: &Arc<Backend>,
+        head: &Parts,
+        supply: &mut Supply,
+    ) -> Attempted {
+        let pinned = Pinned { target: Target::Service(backend.clone()), stay: None, ..*self.pinned };
+        Attempts { pinned: &pinned, key: self.key.clone(), ..*self }.run(head, supply).await
+    }
+
+    /// Waits until the Service's circuit breaker lets an attempt through.
+    async fn enter(&self, breaker: &Arc<CircuitBreaker>) -> Result<Box<Entry>, Failure> {
+        let waiter = match breaker.enter(self.worker.id) {
+            Entered::In(entry) => return Ok(Box::new(entry)),
+            Entered::Refused(failure) => return Err(failure),
+            Entered::Waits(waiter) => waiter,
+        };
+        // Seldom: not worth room in every request's future.
+        let waiting = Box::pin(async move { Ok(waiter.await) });
+        let limit = self.pinned.rule.settings.timeouts.attempt;
+        match self.within(pin!(waiting), limit).await {
+            Ok(grant) => breaker.served(grant).map(Box::new),
+            Err(AttemptError { class: Class::Timeout, .. }) => Err(breaker.limits().refuse(Limit::Requests)),
+            Err(error) => Err(error.failure),
         }
     }
 
@@ -188,12 +178,13 @@ impl Attempts<'_> {
     /// One attempt, inside its own and the request's limits.
     async fn once(
         &self,
-        picked: &Picked,
+        picked: &mut Picked,
         head: &Parts,
         body: RequestBody,
     ) -> Result<Response<UpstreamBody>, AttemptError> {
         let target = &self.pinned.target;
-        let pool = self.worker.pool.endpoint(picked.addr, target.tls(), target.from());
+        let own = (target.from(), target.limits());
+        let pool = self.worker.pool.endpoint(picked.addr, target.tls(), own);
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
             metrics: target.metrics(),
@@ -202,6 +193,8 @@ impl Attempts<'_> {
             switch: self.checked.switch.as_deref(),
             from: target.from(),
             connect: timeouts.connect,
+            limits: target.limits(),
+            at_limit: AtLimit::Wait,
             repeatable: self.repeatable,
         };
         let started = Instant::now();
@@ -231,6 +224,7 @@ impl Attempts<'_> {
             picked.observe(elapsed);
         }
         picked.tell(self.verdict(&result, head, elapsed));
+        picked.conclude(&result, self.checked);
         let outcome = outcome_of(&result);
         target.metrics().attempt(self.worker.id, outcome, elapsed);
         self.trace.attempted(&result, outcome);
@@ -286,6 +280,7 @@ impl Attempts<'_> {
         result: &Result<Response<UpstreamBody>, AttemptError>,
         supply: &Supply,
         made: u32,
+        repeat: &mut Option<RetryPermit>,
     ) -> Option<(RetryReason, Duration)> {
         let retry = &self.pinned.rule.settings.retry;
         let outcome = match result {
@@ -310,6 +305,10 @@ impl Attempts<'_> {
         if !supply.whole() {
             return deny(RetryDenied::ReplayOverflow);
         }
+        let breaker = self.pinned.target.circuit_breaker();
+        if breaker.is_some_and(|breaker| breaker.refuses()) {
+            return deny(RetryDenied::CircuitOpen);
+        }
         let now = Instant::now();
         let dice = Dice::split(self.pinned.dice, Purpose::Backoff { attempt: made }).roll();
         let mut pause = retry::pause(retry.backoff, made, dice);
@@ -322,6 +321,12 @@ impl Attempts<'_> {
         }
         if left.is_some_and(|left| left <= pause) {
             return deny(RetryDenied::Deadline);
+        }
+        if let Some(breaker) = breaker.filter(|_| repeat.is_none()) {
+            *repeat = breaker.limits().retry();
+            if repeat.is_none() {
+                return deny(RetryDenied::Limit);
+            }
         }
         if !free && !self.pinned.rule.budget.withdraw(now.into_std()) {
             return deny(RetryDenied::Budget);
@@ -345,6 +350,17 @@ impl Attempts<'_> {
             Poll::Pending => timer.poll_expired(cx).map(Ok),
         })
         .await
+    }
+}
+
+/// Whether an endpoint may have begun to work on the request.
+fn may_have_started(result: &Result<Response<UpstreamBody>, AttemptError>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => match error.class {
+            Class::Connect | Class::Unsent | Class::Refused | Class::Limit => false,
+            Class::Reset | Class::Timeout | Class::Protocol | Class::Caller => true,
+        },
     }
 }
 
@@ -380,5 +396,6 @@ pub(super) fn outcome_of(result: &Result<Response<UpstreamBody>, AttemptError>) 
         (Class::Timeout, _) => AttemptOutcome::AttemptTimeout,
         (Class::Protocol, _) => AttemptOutcome::Protocol,
         (Class::Caller, _) => AttemptOutcome::Cancelled,
+        (Class::Limit, _) => AttemptOutcome::Limited,
     }
 }

@@ -1,20 +1,16 @@
 //! The retry budget: how many repeats the requests of one Service may cause. Pure: the caller passes `now`.
 //!
 //! Within any `ttl`, repeats are at most `percent` of the requests plus `min_per_second` for each second of it. Both are
-//! counted in a ring of ten slots that covers `ttl`; a slot packs its number and its count into one atomic word, so the
-//! workers share a budget without a lock and an idle budget costs nothing. A withdrawal reserves first and looks then:
+//! counted in a ring of ten slots that covers `ttl`, so the workers share a budget without a lock and an idle budget costs
+//! nothing. A withdrawal reserves first and looks then:
 //! workers that race for the last one may both be refused, never both be served. This file must not decide whether
 //! a repeat is allowed at all: that is the retry law's.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use outrigger_config::model::RetryBudget;
 
-/// Slots that cover one `ttl`: an old request is forgotten at most a tenth of `ttl` early.
-const SLOTS: usize = 10;
+use super::ring::{self, Ring};
 
 /// The budget of one Service port, or of one rule that has its own.
 #[derive(Debug)]
@@ -32,7 +28,7 @@ impl Budget {
         Self {
             config,
             start: std::sync::OnceLock::new(),
-            slot: (config.ttl / SLOTS as u32).max(Duration::from_millis(1)),
+            slot: ring::slot_of(config.ttl),
             requests: Ring::default(),
             repeats: Ring::default(),
         }
@@ -69,60 +65,8 @@ impl Budget {
 
     /// The slot that `now` falls into, from 1: 0 is the number of slots that were never used.
     fn number(&self, now: Instant) -> u32 {
-        let since = now.saturating_duration_since(*self.start.get_or_init(|| now));
-        (since.as_nanos() / self.slot.as_nanos()) as u32 + 1
+        ring::number(*self.start.get_or_init(|| now), now, self.slot)
     }
-}
-
-/// Counts by slot. A slot is `number << 32 | count`; it is reused as soon as a larger number wants its place.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Ring {
-    slots: [AtomicU64; SLOTS],
-}
-
-impl Ring {
-    fn add(&self, number: u32) {
-        let slot = &self.slots[number as usize % SLOTS];
-        let fresh = u64::from(number) << 32;
-        let mut seen = slot.load(Relaxed);
-        loop {
-            // A worker whose `now` is a whole ttl behind counts into the current slot: it is never lost.
-            let next =
-                if seen < fresh { fresh + 1 } else { seen.saturating_add(u64::from(count(seen) < u32::MAX)) };
-            match slot.compare_exchange_weak(seen, next, Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// Undoes one `add(number)`, unless the slot was reused in between: then it is forgotten already.
-    fn give_back(&self, number: u32) {
-        let slot = &self.slots[number as usize % SLOTS];
-        let mut seen = slot.load(Relaxed);
-        while (seen >> 32) as u32 == number && count(seen) > 0 {
-            match slot.compare_exchange_weak(seen, seen - 1, Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
-    }
-
-    /// The sum of the window that ends with `number`.
-    fn sum(&self, number: u32) -> u64 {
-        let oldest = number.saturating_sub(SLOTS as u32 - 1).max(1);
-        self.slots
-            .iter()
-            .map(|slot| slot.load(Relaxed))
-            .filter(|seen| (seen >> 32) as u32 >= oldest)
-            .map(|seen| u64::from(count(seen)))
-            .sum()
-    }
-}
-
-fn count(slot: u64) -> u32 {
-    slot as u32
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ use crate::{
     request::strict::{Checked, Framing},
     runtime::snapshot::MirrorTarget,
     telemetry::metrics::{AttemptOutcome, MirrorOutcome},
-    upstream::attempt::{self, AttemptError, Class, Handover, Plan},
+    upstream::attempt::{self, AtLimit, AttemptError, Class, Handover, Plan},
     worker::{
         Worker,
         deadline::{Deadlines, Timer},
@@ -171,16 +171,13 @@ async fn exchange(
         Err(_) => return MirrorOutcome::NoEndpoint,
     };
     let timeouts = &to.backend.settings.timeouts;
-    let plan = Plan {
-        metrics: target.metrics(),
-        protocol: target.protocol(way.version),
-        switch: None,
-        from: target.from(),
-        connect: timeouts.connect,
-        tls: target.tls(),
-        repeatable: false,
-    };
-    let pool = worker.pool.endpoint(picked.addr, target.tls(), target.from());
+    let plan = plan(&target, timeouts.connect, way);
+    let pool = worker.pool.endpoint(picked.addr, target.tls(), (target.from(), target.limits()));
+    // A copy never waits, and never finds out whether a Service has recovered.
+    let permit = target.circuit_breaker().map(|breaker| breaker.pass());
+    if matches!(permit, Some(None)) {
+        return MirrorOutcome::Shed;
+    }
     let opened = match attempt::open(worker, &pool, plan).await {
         Ok(opened) => opened,
         Err(error) => {
@@ -217,6 +214,20 @@ async fn exchange(
     }
 }
 
+fn plan<'a>(target: &'a Target, connect: Option<Duration>, way: Way) -> Plan<'a> {
+    Plan {
+        metrics: target.metrics(),
+        protocol: target.protocol(way.version),
+        switch: None,
+        from: target.from(),
+        connect,
+        limits: target.limits(),
+        at_limit: AtLimit::GiveUp,
+        tls: target.tls(),
+        repeatable: false,
+    }
+}
+
 fn outcome_of(attempt: AttemptOutcome) -> MirrorOutcome {
     match attempt {
         AttemptOutcome::Success => MirrorOutcome::Success,
@@ -230,6 +241,7 @@ fn outcome_of(attempt: AttemptOutcome) -> MirrorOutcome {
         }
         AttemptOutcome::Reset | AttemptOutcome::Refused | AttemptOutcome::Protocol => MirrorOutcome::Reset,
         AttemptOutcome::Cancelled => MirrorOutcome::Cancelled,
+        AttemptOutcome::Limited => MirrorOutcome::Shed,
         AttemptOutcome::NoEndpoint => MirrorOutcome::NoEndpoint,
     }
 }

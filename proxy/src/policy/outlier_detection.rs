@@ -25,7 +25,7 @@ pub(crate) fn verdict(result: &Result<Response<UpstreamBody>, AttemptError>, grp
     };
     match error.class {
         Class::Connect | Class::Reset | Class::Timeout | Class::Protocol => Verdict::LocalError,
-        Class::Unsent | Class::Refused | Class::Caller => Verdict::Nothing,
+        Class::Unsent | Class::Refused | Class::Caller | Class::Limit => Verdict::Nothing,
     }
 }
 

@@ -56,7 +56,7 @@ pub(crate) fn judge(outcome: Outcome, retry: &Retry, repeatable: bool, made: u32
         Outcome::Failed(Class::Protocol) => {
             (RetryReason::GatewayError, listed_status(502, retry).is_some(), true)
         }
-        Outcome::Failed(Class::Caller) => return Judgement::Final,
+        Outcome::Failed(Class::Caller | Class::Limit) => return Judgement::Final,
         Outcome::Status(status) => match listed_status(status, retry) {
             Some(reason) => (reason, true, true),
             None => return Judgement::Final,

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::Version;
+use http::{HeaderMap, Response, Version};
 use outrigger_config::model::AppProtocol;
 use tokio::time::Instant;
 
@@ -15,9 +15,14 @@ use crate::{
     ctx::APP_CALLER,
     decide::Dice,
     error::Failure,
+    policy::{
+        circuit_breaker::{self, CircuitBreaker, Entry, Limits, RetryPermit},
+        outlier_detection,
+    },
+    request::strict::Checked,
     runtime::snapshot::Backend,
     telemetry::metrics::BackendMetrics,
-    upstream::tls::Outward,
+    upstream::{attempt::AttemptError, tls::Outward},
     worker::Worker,
 };
 
@@ -54,6 +59,20 @@ pub(crate) struct Picked {
     /// Where to connect.
     pub(crate) addr: SocketAddr,
     visit: Option<Visit>,
+    /// Its way through the circuit breaker of its Service port, where there is one.
+    entry: Option<Box<Entry>>,
+}
+
+/// What an answer holds until it has ended; it hears how that goes.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Where the answer comes from.
+    pub(crate) addr: SocketAddr,
+    /// Counts the request at its endpoint.
+    visit: Option<Visit>,
+    entry: Option<Box<Entry>>,
+    /// Counts it as one that is on a repeat.
+    _repeat: Option<RetryPermit>,
 }
 
 impl Target {
@@ -77,14 +96,14 @@ impl Target {
     /// An endpoint for the next attempt.
     pub(crate) fn pick(&self, worker: &Worker, wish: Wish<'_>, dice: &mut Dice) -> Result<Picked, Failure> {
         let picked = match self {
-            Target::Address { addr, .. } => Picked { addr: *addr, visit: None },
+            Target::Address { addr, .. } => Picked { addr: *addr, visit: None, entry: None },
             Target::Service(backend) => {
                 let ask = Ask { tried: wish.tried, stay: wish.stay, now: Instant::now().into_std() };
                 let visit = worker
                     .balancer
                     .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)
                     .ok_or(Failure::NoEndpoint)?;
-                Picked { addr: visit.address, visit: Some(visit) }
+                Picked { addr: visit.address, visit: Some(visit), entry: None }
             }
         };
         match worker.is_own(picked.addr) {
@@ -118,6 +137,18 @@ impl Target {
         }
     }
 
+    /// The circuit breaker of its Service port.
+    pub(crate) fn circuit_breaker(&self) -> Option<&Arc<CircuitBreaker>> {
+        match self {
+            Target::Service(backend) | Target::Address { backend, .. } => backend.circuit_breaker.as_ref(),
+        }
+    }
+
+    /// How much may be open to its Service port, where that is counted.
+    pub(crate) fn limits(&self) -> Option<&Arc<Limits>> {
+        self.circuit_breaker().map(|breaker| breaker.limits())
+    }
+
     /// The counters of its attempts.
     pub(crate) fn metrics(&self) -> &Arc<BackendMetrics> {
         match self {
@@ -141,8 +172,69 @@ impl Picked {
         }
     }
 
-    /// What keeps the request counted at its endpoint, and hears how it ends.
-    pub(crate) fn into_visit(self) -> Option<Visit> {
-        self.visit
+    /// It was let through.
+    pub(crate) fn enter(&mut self, entry: Option<Box<Entry>>) {
+        self.entry = entry;
+    }
+
+    /// Tells the circuit breaker what the attempt came to.
+    pub(crate) fn conclude<B>(&mut self, result: &Result<Response<B>, AttemptError>, checked: &Checked) {
+        if let Some(entry) = &mut self.entry
+            && let Some(verdict) = circuit_breaker::of_attempt(result, checked.grpc)
+        {
+            entry.conclude(verdict);
+        }
+    }
+
+    /// What stays until the answer has ended.
+    pub(crate) fn into_held(self, repeat: Option<RetryPermit>) -> Held {
+        Held { addr: self.addr, visit: self.visit, entry: self.entry, _repeat: repeat }
+    }
+}
+
+impl Held {
+    /// Bytes of the answer's body came: a gRPC call was answered, and a probe has enough.
+    #[inline]
+    pub(crate) fn data(&mut self) {
+        if let Some(visit) = &self.visit {
+            visit.moved();
+        }
+        if let Some(entry) = &mut self.entry {
+            entry.heard();
+        }
+    }
+
+    /// The trailers of a gRPC answer came.
+    pub(crate) fn trailers(&mut self, fields: &HeaderMap) {
+        self.tell(outlier_detection::of_trailers(fields));
+        if let Some(entry) = &mut self.entry
+            && let Some(code) = fields.get("grpc-status")
+        {
+            entry.conclude(circuit_breaker::of_grpc(code.as_bytes()));
+        }
+    }
+
+    /// The answer has come whole.
+    pub(crate) fn whole(&self) {
+        self.tell(Verdict::Whole);
+    }
+
+    /// The answer broke off.
+    pub(crate) fn broke(&mut self, failure: Failure) {
+        let cut = matches!(failure, Failure::UpstreamCut | Failure::UpstreamProtocol);
+        if cut {
+            self.tell(Verdict::LocalError);
+        }
+        match &mut self.entry {
+            None => {}
+            Some(entry) if cut => entry.conclude(circuit_breaker::Verdict::Failure),
+            Some(entry) => entry.timed_out(),
+        }
+    }
+
+    fn tell(&self, verdict: Verdict) {
+        if let Some(visit) = &self.visit {
+            visit.tell(verdict);
+        }
     }
 }

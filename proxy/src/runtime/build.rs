@@ -4,6 +4,8 @@
 //! endpoints as they were. Endpoint cells are filled last. Linear in the size of the policy: 10,000 routes take well
 //! below a second.
 
+mod egress;
+mod fallback;
 mod inbound;
 mod index;
 mod opaque;
@@ -12,7 +14,6 @@ use std::{net::SocketAddr, sync::Arc};
 
 use outrigger_config::model::{
     self, BackendTarget, Destination, DestinationPort, PathMatch, Resources, RouteRule, ServicePort,
-    TrafficSettings,
 };
 
 use super::{
@@ -26,7 +27,9 @@ use crate::{
     ctx::Side,
     policy::{
         budget::Budget,
+        circuit_breaker::CircuitBreaker,
         cors::Cors,
+        fallback::Fallback,
         fault::Fault,
         rate_limit::{LimitKey, RateLimit},
         session::Session,
@@ -45,6 +48,9 @@ pub enum BuildError {
     /// Not a header value.
     #[error("`{0}` is not a header value")]
     HeaderValue(Box<str>),
+    /// Not a status of an answer.
+    #[error("`{0}` is not a status")]
+    Status(u16),
     /// Not a method.
     #[error("`{0}` is not a method")]
     Method(Box<str>),
@@ -163,6 +169,12 @@ impl Builder<'_> {
                 protocol,
                 settings: settings.clone(),
                 endpoints: old.map(|old| old.endpoints.clone()).unwrap_or_default(),
+                circuit_breaker: CircuitBreaker::renew(
+                    old.and_then(|old| old.circuit_breaker.as_ref()),
+                    &settings.circuit_breaker,
+                    self.metrics.workers(),
+                    || self.metrics.circuit_breaker(&name.to_string()),
+                ),
             }),
         }
     }
@@ -188,6 +200,7 @@ impl Builder<'_> {
         };
         service.ports.iter().all(|port| {
             same(&port.backend)
+                && port.default_rule.points_at().all(same)
                 && opaque::backends(port).all(same)
                 && port.routes.iter().flat_map(RouteTable::rules).flat_map(|rule| rule.points_at()).all(same)
         })
@@ -200,7 +213,8 @@ impl Builder<'_> {
             None => return Err(BuildError::UnknownService(name)),
         };
         let budget = self.carry.budget(&name, &from.settings.retry.budget);
-        let default_rule = Arc::new(self.default_rule(Side::Outbound, &backend, Some(budget))?);
+        let fallback = self.fallback(&backend.label, &from.settings.circuit_breaker)?;
+        let default_rule = Arc::new(self.default_rule(Side::Outbound, &backend, (Some(budget), fallback))?);
         let routes = match &from.routes {
             None => None,
             Some(rules) => {
@@ -243,6 +257,7 @@ impl Builder<'_> {
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
             budget,
+            fallback: self.fallback(&default.service, &from.settings.circuit_breaker)?,
         }))
     }
 
@@ -276,36 +291,12 @@ impl Builder<'_> {
         }
     }
 
-    fn egress_rule(&self, settings: &Arc<TrafficSettings>) -> Result<Arc<Rule>, BuildError> {
-        if let Some(previous) = self.previous
-            && previous.egress_rule.settings == *settings
-        {
-            return Ok(previous.egress_rule.clone());
-        }
-        // What is counted into a budget stays while the budget itself is the same.
-        let budget = self.previous.map(|previous| &previous.egress_rule.budget);
-        let kept = budget.filter(|budget| *budget.config() == settings.retry.budget);
-        self.default_rule(Side::Outbound, &self.egress_backend(settings), kept.cloned()).map(Arc::new)
-    }
-
-    fn egress_backend(&self, settings: &Arc<TrafficSettings>) -> Arc<Backend> {
-        Arc::new(Backend {
-            service: None,
-            label: "egress".into(),
-            protocol: UpstreamProtocol::AsCaller,
-            tls: None,
-            settings: settings.clone(),
-            endpoints: Arc::default(),
-            metrics: self.metrics.backend("egress"),
-        })
-    }
-
     /// A rule without route: everything to one backend, with the backend's own settings.
     fn default_rule(
         &self,
         side: Side,
         backend: &Arc<Backend>,
-        budget: Option<Arc<Budget>>,
+        (budget, fallback): (Option<Arc<Budget>>, Option<Box<Fallback>>),
     ) -> Result<Rule, BuildError> {
         let settings = &backend.settings;
         Ok(Rule {
@@ -329,6 +320,7 @@ impl Builder<'_> {
             backends: [WeightedBackend::whole(backend)].into(),
             total_weight: 1,
             budget: budget.unwrap_or_else(|| Arc::new(Budget::new(settings.retry.budget))),
+            fallback,
             metrics: self.metrics.route(side, &backend.label, "default"),
         })
     }

@@ -1,7 +1,8 @@
 //! State that outlives a reload, by key. It moves here and nowhere else.
 //!
-//! Endpoint cells (with the load of every endpoint) by Service port or app address, retry budgets by Service port and
-//! rule, rate limits by policy and Service, TLS (with its sessions, and its name in the pools) by destination. What a new policy no longer names goes with
+//! Endpoint cells (with the load of every endpoint) and circuit breakers by Service port, endpoint cells of apps by their
+//! address, retry budgets by Service port and rule, rate limits by policy and Service, TLS (with its sessions, and its
+//! name in the pools) by destination. What a new policy no longer names goes with
 //! the last request that uses it.
 
 use std::{net::SocketAddr, sync::Arc};

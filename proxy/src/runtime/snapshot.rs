@@ -19,7 +19,10 @@ use super::{
 use crate::{
     balance::EndpointCell,
     ctx::Side,
-    policy::{budget::Budget, cors::Cors, fault::Fault, rate_limit::RateLimits, session::Session},
+    policy::{
+        budget::Budget, circuit_breaker::CircuitBreaker, cors::Cors, fallback::Fallback, fault::Fault,
+        rate_limit::RateLimits, session::Session,
+    },
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
@@ -193,6 +196,8 @@ pub struct Backend {
     pub settings: Arc<TrafficSettings>,
     /// The live endpoints.
     pub endpoints: Arc<EndpointCell>,
+    /// What may be open to them, and whether they are called at all; `None`: whatever comes.
+    pub(crate) circuit_breaker: Option<Arc<CircuitBreaker>>,
     /// What attempts are counted on.
     pub metrics: Arc<BackendMetrics>,
 }
@@ -277,16 +282,23 @@ pub struct Rule {
     pub total_weight: u64,
     /// What its requests may spend on repeats. Rules share that of their Service port, unless they have their own.
     pub(crate) budget: Arc<Budget>,
+    /// What its requests get that the Service does not answer.
+    pub(crate) fallback: Option<Box<Fallback>>,
     /// What requests are counted on.
     pub metrics: Arc<RouteMetrics>,
 }
 
 impl Rule {
-    /// Every backend that its requests, or copies of them, may go to.
+    /// Every backend that its requests, or copies of them, may go to, that of its fallback included.
     pub(super) fn points_at(&self) -> impl Iterator<Item = &Arc<Backend>> {
         let mirrors = self.mirrors.iter().chain(self.backends.iter().flat_map(|backend| &backend.mirrors));
         let mirrored = mirrors.filter_map(|mirror| mirror.target.as_ref().ok().map(|target| &target.backend));
-        self.backends.iter().filter_map(|backend| backend.target.as_ref().ok()).chain(mirrored)
+        let fallback = self.fallback.iter().filter_map(|fallback| fallback.service());
+        self.backends
+            .iter()
+            .filter_map(|backend| backend.target.as_ref().ok())
+            .chain(mirrored)
+            .chain(fallback)
     }
 
     /// What its requests are called in traces: the route rule, or the Service where no route is attached.

@@ -5,10 +5,12 @@
 //! scrape, so reloads do not grow memory. No label value comes from a request.
 
 mod backend;
+mod circuit_breaker;
 mod collect;
 mod connection;
 mod detection;
 mod endpoints;
+mod fallback;
 mod handles;
 mod listener;
 mod mirror;
@@ -18,9 +20,11 @@ mod route;
 mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
+pub use circuit_breaker::{BreakerLimit, CircuitBreakerMetrics};
 pub use connection::{ConnectionMetrics, Direction};
 pub use detection::Detected;
 pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
+pub use fallback::{FallbackKind, FallbackMetrics};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
@@ -97,13 +101,25 @@ families! {
         "Requests of rules with session persistence that an endpoint has answered, by what became of the session.",
         "routes x 7";
     ATTEMPTS: Counter "outrigger_attempts_total" ["service", "outcome"],
-        "Attempts to get an answer from an endpoint.", "services x 14";
+        "Attempts to get an answer from an endpoint.", "services x 15";
     ATTEMPT_DURATION: Histogram "outrigger_attempt_duration_seconds" ["service"],
         "From an attempt's start to the answer's head or its failure.", "services x 20";
     RETRIES: Counter "outrigger_retries_total" ["service", "reason"],
         "Attempts after a request's first, by what made them necessary.", "services x 8";
     RETRIES_DENIED: Counter "outrigger_retries_denied_total" ["service", "reason"],
-        "Failed attempts that were not repeated, by what forbade it.", "services x 6";
+        "Failed attempts that were not repeated, by what forbade it.", "services x 8";
+    BREAKER_STATE: Gauge "outrigger_circuit_breaker_state" ["service"],
+        "Where the circuit breaker stands: 0 closed, 1 open, 2 half-open.", "services";
+    BREAKER_CHANGES: Counter "outrigger_circuit_breaker_changes_total" ["service", "to"],
+        "Changes of the circuit breaker, by what it came to.", "services x 3";
+    BREAKER_REFUSED: Counter "outrigger_circuit_breaker_refused_total" ["service", "limit"],
+        "Attempts, connections and repeats that the circuit breaker kept back, by the limit.", "services x 5";
+    FALLBACKS: Counter "outrigger_fallbacks_total" ["service", "kind"],
+        "Requests that their Service did not answer, by what they got instead.", "services x 4";
+    FALLBACK_KEPT: Gauge "outrigger_fallback_kept_bytes" [],
+        "Bytes of the last good answers that are kept for fallbacks.", "1";
+    BREAKER_HELD: Gauge "outrigger_circuit_breaker_held" ["service", "limit"],
+        "What is open or waits, of what the circuit breaker limits.", "services x 4";
     MIRRORED: Counter "outrigger_mirror_requests_total" ["service", "outcome"],
         "Copies of requests that were sent to a mirror and have ended.", "mirrors x 12";
     MIRRORED_OPEN: Gauge "outrigger_mirror_requests_open" ["service"],
@@ -199,6 +215,9 @@ struct Counters {
     connections: Mutex<Handles<RouteKey, ConnectionMetrics>>,
     backends: Mutex<Handles<Box<str>, BackendMetrics>>,
     endpoints: Mutex<Handles<Box<str>, EndpointMetrics>>,
+    fallbacks: Mutex<Handles<Box<str>, FallbackMetrics>>,
+    fallback_kept: Shared,
+    circuit_breakers: Mutex<Handles<Box<str>, CircuitBreakerMetrics>>,
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     rate_limits: Mutex<Handles<[Box<str>; 2], RateLimitMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
@@ -231,6 +250,9 @@ impl Metrics {
             connections: Mutex::new(Handles::new()),
             backends: Mutex::new(Handles::new()),
             endpoints: Mutex::new(Handles::new()),
+            fallbacks: Mutex::new(Handles::new()),
+            fallback_kept: Shared::default(),
+            circuit_breakers: Mutex::new(Handles::new()),
             mirrors: Mutex::new(Handles::new()),
             rate_limits: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
@@ -250,63 +272,6 @@ impl Metrics {
         let collector = Box::new(collect::Scrape::new(counters.clone()));
         registry.register(collector).expect("the list of families has no duplicate: a test says so");
         Arc::new(Self { counters, registry })
-    }
-
-    /// The handle of one route, as seen on one side. `service` is `namespace/name:port`, `route` the rule's name.
-    pub fn route(&self, side: Side, service: &str, route: &str) -> Arc<RouteMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.routes.lock();
-        handles.find_or_create((side, service.into(), route.into()), |(side, service, route)| {
-            RouteMetrics::new(workers, *side, service.clone(), route.clone())
-        })
-    }
-
-    /// The handle of one rule for connections, as seen on one side; labels as for [`Metrics::route`].
-    pub fn connections(&self, side: Side, service: &str, route: &str) -> Arc<ConnectionMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.connections.lock();
-        handles.find_or_create((side, service.into(), route.into()), |(side, service, route)| {
-            ConnectionMetrics::new(workers, *side, service.clone(), route.clone())
-        })
-    }
-
-    /// The handle of one destination port, for its attempts and connections. `service` is `namespace/name:port`.
-    pub fn backend(&self, service: &str) -> Arc<BackendMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.backends.lock();
-        handles.find_or_create(service.into(), |service| BackendMetrics::new(workers, service.clone()))
-    }
-
-    /// The handle of one destination port, for the states of its endpoints. `service` is `namespace/name:port`.
-    pub fn endpoints(&self, service: &str) -> Arc<EndpointMetrics> {
-        let mut handles = self.counters.endpoints.lock();
-        handles.find_or_create(service.into(), |service| EndpointMetrics::new(service.clone()))
-    }
-
-    /// The handle of one destination port as a mirror. `service` is `namespace/name:port`.
-    pub fn mirror(&self, service: &str) -> Arc<MirrorMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.mirrors.lock();
-        handles.find_or_create(service.into(), |service| MirrorMetrics::new(workers, service.clone()))
-    }
-
-    /// The handle of one rate limit. `service` is `namespace/name`, `policy` too, or `mesh`.
-    pub fn rate_limit(&self, service: &str, policy: &str) -> Arc<RateLimitMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.rate_limits.lock();
-        handles.find_or_create([service.into(), policy.into()], |[service, policy]| {
-            RateLimitMetrics::new(workers, service.clone(), policy.clone())
-        })
-    }
-
-    /// The handle of one listener, named by the address that the policy gives it. Listeners of one side that ask for the
-    /// same address, which can only have port 0, share it.
-    pub fn listener(&self, side: Side, bind: &str) -> Arc<ListenerMetrics> {
-        let workers = self.counters.workers;
-        let mut handles = self.counters.listeners.lock();
-        handles.find_or_create((side, bind.into()), |(side, bind)| {
-            ListenerMetrics::new(workers, *side, bind.clone())
-        })
     }
 
     /// Connections that are open on all listeners of one side; a connection keeps the counters of a closed listener.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     access_log::Entry,
+    metrics::FallbackKind,
     trace::{End, Ended, Trace},
 };
 use crate::{
@@ -35,6 +36,7 @@ pub(crate) struct Record {
     status: StatusCode,
     grpc_status: Option<u32>,
     failure: Option<Failure>,
+    fallback: Option<FallbackKind>,
     /// It was delayed on purpose.
     delayed: bool,
     /// No body can follow this answer, so the server drops it unread.
@@ -82,6 +84,7 @@ impl Record {
             status: StatusCode::OK,
             grpc_status: None,
             failure: None,
+            fallback: None,
             delayed: false,
             bodyless: head.method == Method::HEAD,
             complete: false,
@@ -137,6 +140,12 @@ impl Record {
         self.failure = Some(failure);
     }
 
+    /// Something else stands for the Service's answer, because of this failure if it is one of the proxy's own.
+    pub(crate) fn fell_back(&mut self, kind: FallbackKind, failure: Option<Failure>) {
+        self.fallback = Some(kind);
+        self.failure = failure;
+    }
+
     /// Looks for a gRPC status among trailers, or in the head of an answer without a body.
     pub(crate) fn trailers(&mut self, fields: &HeaderMap) {
         if let Some(value) = fields.get("grpc-status") {
@@ -185,6 +194,7 @@ impl Record {
             grpc_status: self.grpc_status,
             flag: self.flag(),
             reason: form.map(|form| form.reason),
+            fallback: self.fallback.map(FallbackKind::as_str),
             bytes_in: self.flow.bytes_in.get(),
             bytes_out: self.flow.bytes_out.get(),
             duration: elapsed,

@@ -99,7 +99,7 @@ macro_rules! label_values {
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
 
             /// The value as metrics print it.
-            pub fn as_str(self) -> &'static str {
+            pub const fn as_str(self) -> &'static str {
                 match self { $($name::$variant => $word,)+ }
             }
         }

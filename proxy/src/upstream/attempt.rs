@@ -14,12 +14,14 @@ use super::{
     far::{Far, FarIo},
     http1,
     http2::{self, extended},
+    limited,
     pool::EndpointPool,
     tls::Outward,
 };
 use crate::{
     body::{Key, RequestBody, UpstreamBody},
     error::Failure,
+    policy::circuit_breaker::Limits,
     request::{
         strict::Framing,
         switch::{Switch, Upgrade},
@@ -54,6 +56,8 @@ pub(crate) enum Class {
     Protocol,
     /// The caller's side broke: repeating is pointless.
     Caller,
+    /// A limit of the Service kept it from a connection: nothing was sent, and nothing is to be tried again.
+    Limit,
 }
 
 impl AttemptError {
@@ -103,13 +107,16 @@ async fn open_own(
     plan: Plan<'_>,
     switch: &Switch,
 ) -> Result<Opened, AttemptError> {
+    let permit = limited::permit(worker, plan).await?;
     match (switch, plan.protocol) {
-        (Switch::Connect, _) => connect(worker, pool.addr, plan).await.map(Box::new).map(Opened::Bare),
+        (Switch::Connect, _) => {
+            connect(worker, pool.addr, plan, permit).await.map(Box::new).map(Opened::Bare)
+        }
         (Switch::Upgrade(_), AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls) => {
-            http1::open(worker, pool, plan).await.map(Opened::Http1)
+            http1::open(worker, pool, plan, permit).await.map(Opened::Http1)
         }
         (Switch::Upgrade(_), AppProtocol::Http2 | AppProtocol::Grpc) => {
-            http2::alone(worker, pool, plan).await.map(Opened::Alone)
+            http2::alone(worker, pool, plan, permit).await.map(Opened::Alone)
         }
     }
 }
@@ -168,10 +175,23 @@ pub(crate) struct Plan<'a> {
     pub(crate) tls: Option<&'a Outward>,
     /// The own address to call from; `None`: the kernel chooses.
     pub(crate) from: Option<IpAddr>,
-    /// Limit for making a connection, TLS included.
+    /// Limit for making a connection, TLS included; and for waiting until one may be made.
     pub(crate) connect: Option<Duration>,
+    /// How many connections there may be, where that is limited.
+    pub(crate) limits: Option<&'a Arc<Limits>>,
+    /// What happens where there are as many.
+    pub(crate) at_limit: AtLimit,
     /// The request may be sent twice, so a connection that turns out dead costs nothing but a repeat.
     pub(crate) repeatable: bool,
+}
+
+/// What happens to an attempt that finds as many connections as there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtLimit {
+    /// It waits for one.
+    Wait,
+    /// It fails.
+    GiveUp,
 }
 
 impl<'a> Plan<'a> {

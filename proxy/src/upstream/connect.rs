@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::Failure,
+    policy::circuit_breaker::Permit,
     request::switch::Switch,
     telemetry::metrics::{AttemptOutcome, BackendMetrics, TlsFault},
     worker::Worker,
@@ -27,13 +28,15 @@ use crate::{
 pub(crate) struct Counted {
     metrics: Arc<BackendMetrics>,
     worker: usize,
+    /// Where the number of connections is limited.
+    _permit: Option<Permit>,
 }
 
 impl Counted {
     /// A connection that `worker` has made.
-    fn new(metrics: &Arc<BackendMetrics>, worker: usize) -> Self {
+    fn new(metrics: &Arc<BackendMetrics>, worker: usize, permit: Option<Permit>) -> Self {
         metrics.connection_opened(worker);
-        Self { metrics: metrics.clone(), worker }
+        Self { metrics: metrics.clone(), worker, _permit: permit }
     }
 }
 
@@ -70,15 +73,17 @@ pub(crate) fn outcome(failure: Failure) -> AttemptOutcome {
     }
 }
 
-/// Connects to `addr`; every failure is work that provably never started.
+/// Connects to `addr`, with the permit that it takes where connections are limited; every failure is work that provably
+/// never started.
 pub(crate) async fn connect(
     worker: &Worker,
     addr: SocketAddr,
     plan: Plan<'_>,
+    permit: Option<Permit>,
 ) -> Result<Connected, AttemptError> {
     let failure = match within(worker, plan.connect, dial(addr, plan), Unconnected::Timeout).await {
         Ok((stream, link)) => {
-            let counted = Counted::new(plan.metrics, worker.id);
+            let counted = Counted::new(plan.metrics, worker.id, permit);
             return Ok(Connected { stream, link, counted });
         }
         Err(Unconnected::Timeout) => Failure::ConnectTimeout,

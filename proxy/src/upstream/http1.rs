@@ -15,20 +15,19 @@ use super::{
     connect::{Connected, connect},
     far::{Far, FarIo},
     io::Link,
+    limited::{self, Others},
     pool::EndpointPool,
 };
 use crate::{
     body::{RequestBody, UpstreamBody},
     error::Failure,
+    policy::circuit_breaker::{IdleMark, Permit},
     request::{switch::Upgrade, target},
     worker::Worker,
 };
 
 /// Answer heads above hyper's buffer are refused by it; ours are allowed what requests are allowed.
 const READ_BUFFER: usize = 96 * 1024;
-
-/// At most this many idle connections of one endpoint are kept by a worker.
-const MOST_IDLE: usize = 1024;
 
 static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
@@ -41,6 +40,10 @@ pub(crate) struct Idle {
     task: AbortHandle,
     /// When it became idle.
     pub(crate) since: Instant,
+    /// Since when others have waited for it.
+    pub(super) others: Others,
+    /// Says that it is idle, where somebody may ask for it.
+    pub(super) mark: Option<IdleMark>,
 }
 
 impl Idle {
@@ -63,6 +66,7 @@ pub(crate) struct Lease {
     pool: Rc<EndpointPool>,
     idle_since: Rc<Cell<Option<Instant>>>,
     task: Tied,
+    others: Others,
     /// Brings the connection's bytes once it speaks HTTP no more; only where it was asked to.
     switched: Option<oneshot::Receiver<Far>>,
 }
@@ -89,14 +93,16 @@ impl Lease {
     /// Back to the pool.
     pub(crate) fn give_back(mut self) {
         let Some(task) = self.task.task.take() else { return };
-        let mut idle = self.pool.http1.borrow_mut();
-        if self.sender.is_closed() || idle.len() >= MOST_IDLE {
+        if self.sender.is_closed() {
             return;
         }
         let now = Instant::now();
         self.idle_since.set(Some(now));
-        let (sender, link, idle_since) = (self.sender, self.link, self.idle_since);
-        idle.push(Idle { sender, link, idle_since, task, since: now });
+        let (sender, link, idle_since, others) = (self.sender, self.link, self.idle_since, self.others);
+        limited::put_back(
+            &self.pool,
+            Idle { sender, link, idle_since, task, since: now, others, mark: None },
+        );
     }
 }
 
@@ -106,36 +112,55 @@ pub(crate) async fn checkout(
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
 ) -> Result<Lease, AttemptError> {
+    // Both seldom: not worth room in every request's future.
+    if let Some(limits) = &pool.limits {
+        return Box::pin(limited::http1(worker, pool, plan, limits)).await;
+    }
+    match pooled(worker, pool, plan).await {
+        Some(lease) => Ok(lease),
+        None => Box::pin(open(worker, pool, plan, None)).await,
+    }
+}
+
+/// The newest idle connection that is alive.
+pub(super) async fn pooled(worker: &Worker, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Option<Lease> {
     let keep = pool.idle_limit(worker.pool_idle());
     loop {
-        let Some(mut idle) = pool.http1.borrow_mut().pop() else { break };
+        let idle = pool.http1.borrow_mut().pop()?;
         if idle.since.elapsed() >= keep {
             // Older ones lie below: none of them is younger.
             idle.retire();
             pool.retire_all();
-            break;
+            return None;
         }
-        let dead = if plan.repeatable { idle.link.looks_dead() } else { idle.link.is_dead() };
-        if dead || idle.sender.is_closed() {
-            pool.learn_close(idle.since.elapsed());
-            continue;
+        if let Some(lease) = woken(idle, pool, plan).await {
+            return Some(lease);
         }
-        // Ready at once but for the moment in which the connection's task has yet to see the last answer's end.
-        if !idle.sender.is_ready() && idle.sender.ready().await.is_err() {
-            continue;
-        }
-        idle.idle_since.set(None);
-        return Ok(Lease {
-            sender: idle.sender,
-            link: idle.link.clone(),
-            pool: pool.clone(),
-            idle_since: idle.idle_since,
-            task: Tied { task: Some(idle.task), link: idle.link },
-            switched: None,
-        });
     }
-    // Seldom: not worth room in every request's future.
-    Box::pin(open(worker, pool, plan)).await
+}
+
+/// An idle connection for one request, if it is alive.
+pub(super) async fn woken(mut idle: Idle, pool: &Rc<EndpointPool>, plan: Plan<'_>) -> Option<Lease> {
+    idle.mark = None;
+    let dead = if plan.repeatable { idle.link.looks_dead() } else { idle.link.is_dead() };
+    if dead || idle.sender.is_closed() {
+        pool.learn_close(idle.since.elapsed());
+        return None;
+    }
+    // Ready at once but for the moment in which the connection's task has yet to see the last answer's end.
+    if !idle.sender.is_ready() && idle.sender.ready().await.is_err() {
+        return None;
+    }
+    idle.idle_since.set(None);
+    Some(Lease {
+        sender: idle.sender,
+        link: idle.link.clone(),
+        pool: pool.clone(),
+        idle_since: idle.idle_since,
+        task: Tied { task: Some(idle.task), link: idle.link },
+        others: idle.others,
+        switched: None,
+    })
 }
 
 /// A new connection: where the pool has none, and for a request that would have all of it.
@@ -143,8 +168,9 @@ pub(crate) async fn open(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
+    permit: Option<Permit>,
 ) -> Result<Lease, AttemptError> {
-    let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
+    let Connected { stream, link, counted } = connect(worker, pool.addr, plan, permit).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(READ_BUFFER)
         .max_headers(100)
@@ -175,7 +201,7 @@ pub(crate) async fn open(
         }
     });
     let task = Tied { task: Some(task.abort_handle()), link: link.clone() };
-    Ok(Lease { sender, link, pool: pool.clone(), idle_since, task, switched })
+    Ok(Lease { sender, link, pool: pool.clone(), idle_since, task, others: Others::default(), switched })
 }
 
 /// Sends one request on the lent connection and waits for the answer's head.

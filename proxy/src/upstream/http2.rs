@@ -5,15 +5,17 @@
 //! arrive while the first connection is being made wait for it instead of making their own.
 
 pub(super) mod extended;
+mod shared;
+
+pub(crate) use shared::Shared;
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     pin::{Pin, pin},
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -23,17 +25,19 @@ use h2::{
 };
 use http::{Request, Response, StatusCode, uri::Scheme};
 use http_body::Body;
-use tokio::{sync::Notify, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     attempt::{AttemptError, Class, Handover, Plan},
     connect::{Connected, connect, within},
     io::Link,
+    limited::{self, Others},
     pool::EndpointPool,
 };
 use crate::{
     body::{RequestBody, UpstreamBody},
     error::Failure,
+    policy::circuit_breaker::{IdleMark, Limits, Permit},
     request::target,
     telemetry::metrics::Metrics,
     worker::Worker,
@@ -43,20 +47,15 @@ use crate::{
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// What one connection may have under way: paused readers of a few dozen streams do not stop the others.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
-/// A connection without streams is closed after this.
-const IDLE: Duration = Duration::from_secs(300);
-
-/// The HTTP/2 connections to one endpoint.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    connections: RefCell<Vec<Rc<Connection>>>,
-    connecting: Cell<bool>,
-    made: Notify,
-}
-
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// The pool that shares it; none where it is one request's own.
+    pool: RefCell<Weak<EndpointPool>>,
+    /// Since when others have waited for it.
+    pub(super) others: Others,
+    /// Says that it is idle, where somebody may ask for it.
+    mark: RefCell<Option<IdleMark>>,
     send: RefCell<SendRequest<Bytes>>,
     streams: Cell<usize>,
     ended: Cell<bool>,
@@ -70,6 +69,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
+    /// Whether it has no stream.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
+    /// Says that it is idle.
+    pub(super) fn mark_idle(&self, limits: &Arc<Limits>, worker: usize) {
+        *self.mark.borrow_mut() = Some(IdleMark::new(limits, worker));
+    }
+
     /// What an attempt that failed comes to: a peer that does not take our certificate has served none of its streams.
     fn failed(&self, error: AttemptError) -> AttemptError {
         match self.link.is_refused() {
@@ -84,50 +93,26 @@ impl Connection {
 pub(crate) struct Place(Rc<Connection>);
 
 impl Place {
-    fn take(connection: &Rc<Connection>) -> Self {
+    pub(super) fn take(connection: &Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
+        connection.mark.take();
         connection.used.set(Instant::now());
         Self(connection.clone())
+    }
+
+    /// Whether its connection has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.get()
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.streams.set(self.0.streams.get() - 1);
-    }
-}
-
-impl Shared {
-    fn free(&self) -> Option<Place> {
-        let mut connections = self.connections.borrow_mut();
-        connections.retain(|connection| !connection.ended.get());
-        let free = connections.iter().find(|connection| {
-            connection.streams.get() < connection.send.borrow().current_max_send_streams()
-        });
-        free.map(Place::take)
-    }
-
-    /// Whether no connection is left.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.connections.borrow().is_empty() && !self.connecting.get()
-    }
-
-    /// Lets go of connections that have had no stream for long; they end when nobody holds them.
-    pub(crate) fn sweep(&self, now: Instant) {
-        self.connections.borrow_mut().retain(|connection| {
-            let idle = connection.streams.get() == 0 && now.duration_since(connection.used.get()) > IDLE;
-            !connection.ended.get() && !idle
-        });
-    }
-}
-
-/// Ends the single flight, however it ends.
-struct Flight<'a>(&'a Shared);
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        self.0.connecting.set(false);
-        self.0.made.notify_waiters();
+        let pool = self.0.pool.borrow().upgrade();
+        if let Some(pool) = pool.filter(|_| !self.0.ended.get()) {
+            limited::stream_ended(&self.0, &pool);
+        }
     }
 }
 
@@ -137,27 +122,35 @@ pub(crate) async fn checkout(
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
 ) -> Result<Place, AttemptError> {
-    let shared = &pool.http2;
-    let deadline = plan.connect.map(|limit| Instant::now() + limit);
+    // Seldom: not worth room in every request's future.
+    if let Some(limits) = &pool.limits {
+        return Box::pin(limited::http2(worker, pool, plan, limits)).await;
+    }
+    let until = plan.connect.map(|limit| Instant::now() + limit);
     loop {
-        if let Some(place) = shared.free() {
+        if let Some(place) = pool.http2.free(|_| true) {
             return Ok(place);
         }
-        if !shared.connecting.get() {
-            break;
-        }
-        let mut made = pin!(shared.made.notified());
-        made.as_mut().enable();
-        made.await;
-        if deadline.is_some_and(|at| at <= Instant::now()) {
-            return Err(AttemptError::new(Failure::ConnectTimeout, Class::Connect));
+        if !pool.http2.connection_is_made(until).await? {
+            return Box::pin(connected(worker, pool, plan, None)).await;
         }
     }
-    shared.connecting.set(true);
-    let _flight = Flight(shared);
-    let connection = Box::pin(open(worker, pool, plan)).await?;
+}
+
+/// A place on a new connection, which others will share.
+pub(super) async fn connected(
+    worker: &Rc<Worker>,
+    pool: &Rc<EndpointPool>,
+    plan: Plan<'_>,
+    permit: Option<Permit>,
+) -> Result<Place, AttemptError> {
+    let _flight = pool.http2.takes_off();
+    let connection = open(worker, pool, plan, permit).await?;
     let place = Place::take(&connection);
-    shared.connections.borrow_mut().push(connection);
+    if pool.limits.is_some() {
+        *connection.pool.borrow_mut() = Rc::downgrade(pool);
+    }
+    pool.http2.add(connection);
     Ok(place)
 }
 
@@ -166,8 +159,9 @@ pub(crate) async fn alone(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
+    permit: Option<Permit>,
 ) -> Result<Place, AttemptError> {
-    let place = Place::take(&open(worker, pool, plan).await?);
+    let place = Place::take(&open(worker, pool, plan, permit).await?);
     let late = AttemptError::new(Failure::ConnectTimeout, Class::Connect);
     within(worker, plan.connect, extended::settled(&place), late).await?;
     Ok(place)
@@ -177,8 +171,9 @@ async fn open(
     worker: &Rc<Worker>,
     pool: &Rc<EndpointPool>,
     plan: Plan<'_>,
+    permit: Option<Permit>,
 ) -> Result<Rc<Connection>, AttemptError> {
-    let Connected { stream, link, counted } = connect(worker, pool.addr, plan).await?;
+    let Connected { stream, link, counted } = connect(worker, pool.addr, plan, permit).await?;
     let (send, mut driver) = Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
@@ -192,6 +187,9 @@ async fn open(
         .await
         .map_err(|_| AttemptError::new(Failure::ConnectFailed, Class::Connect))?;
     let connection = Rc::new(Connection {
+        pool: RefCell::default(),
+        others: Others::default(),
+        mark: RefCell::default(),
         send: RefCell::new(send),
         streams: Cell::new(0),
         ended: Cell::new(false),
@@ -208,6 +206,7 @@ async fn open(
         drop(counted);
         if let Some(connection) = ended.upgrade() {
             connection.ended.set(true);
+            connection.mark.take();
         }
     });
     Ok(connection)

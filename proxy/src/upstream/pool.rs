@@ -9,34 +9,49 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{http1, http2, tls::Outward};
+use super::{http1, http2, limited, tls::Outward};
+use crate::policy::circuit_breaker::{IdleMark, Limits, Who};
 
 /// Below this an idle connection is not worth keeping, and a learned time is not believed.
 const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
+/// At most this many idle HTTP/1 connections of one endpoint are kept by a worker.
+const MOST_IDLE: usize = 1024;
+
 /// A learned idle time grows again by this share each sweep, so that one early close is forgotten in minutes.
 const FORGET: f64 = 1.02;
 
-/// All endpoints that this worker talks to.
-#[derive(Debug, Default)]
+/// All endpoints that a worker talks to.
+#[derive(Debug)]
 pub(crate) struct Pool {
+    worker: usize,
+    /// How many pools of endpoints were made.
+    made: Cell<u64>,
     endpoints: RefCell<HashMap<Key, Rc<EndpointPool>>>,
 }
 
-/// An address, the TLS that is spoken there by its id, 0 for plaintext, and the own address that is called from. What was
-/// proved, or shown, to one destination is worth nothing to another; and what one's own address leads to may be the app
-/// or, for the app's own calls, the inbound listener.
-type Key = (SocketAddr, u64, Option<IpAddr>);
+/// An address, the TLS that is spoken there and the limits that its connections count under, each by its id, 0 for none, and
+/// the own address that is called from. What was proved, or shown, to one destination is worth nothing to another, and none
+/// pays for another's connections; and what one's own address leads to may be the app or, for the app's own calls, the
+/// inbound listener.
+type Key = (SocketAddr, u64, u64, Option<IpAddr>);
 
 /// The connections to one endpoint.
 #[derive(Debug)]
 pub(crate) struct EndpointPool {
     pub(crate) addr: SocketAddr,
+    /// Its name among all pools.
+    pub(super) who: Who,
+    /// What its connections count under.
+    pub(super) limits: Option<Arc<Limits>>,
+    /// Room on connections that is kept for requests that have waited for it.
+    pub(super) kept: limited::AllKept,
     pub(crate) http1: RefCell<Vec<http1::Idle>>,
     pub(crate) http2: http2::Shared,
     /// How long the peer seems to keep idle HTTP/1 connections; shorter than the configured limit, or unknown.
@@ -45,19 +60,28 @@ pub(crate) struct EndpointPool {
 }
 
 impl Pool {
+    /// The pools of a worker.
+    pub(crate) fn new(worker: usize) -> Self {
+        Self { worker, made: Cell::new(0), endpoints: RefCell::default() }
+    }
+
     /// The pool of `addr` for what is spoken there, made on first use.
     pub(crate) fn endpoint(
         &self,
         addr: SocketAddr,
         tls: Option<&Outward>,
-        from: Option<IpAddr>,
+        (from, limits): (Option<IpAddr>, Option<&Arc<Limits>>),
     ) -> Rc<EndpointPool> {
-        let key = (addr, tls.map_or(0, Outward::id), from);
+        let key = (addr, tls.map_or(0, Outward::id), limits.map_or(0, |limits| limits.id), from);
         if let Some(known) = self.endpoints.borrow().get(&key) {
             return known.clone();
         }
+        self.made.set(self.made.get() + 1);
         let made = Rc::new(EndpointPool {
             addr,
+            who: Who { worker: self.worker, pool: self.made.get() },
+            limits: limits.cloned(),
+            kept: limited::AllKept::default(),
             http1: RefCell::new(Vec::new()),
             http2: http2::Shared::default(),
             learned: Cell::new(None),
@@ -87,13 +111,48 @@ impl Pool {
                 pool.learned.set((grown < limit).then_some(grown));
             }
             pool.http2.sweep(now);
+            if let Some(limits) = &pool.limits {
+                // The peer may allow more streams by now.
+                limited::offer_room(pool, limits);
+            }
             let busy = Rc::strong_count(pool) > 1 || !pool.http2.is_empty();
             busy || now.duration_since(pool.used.get()) < Duration::from_secs(60)
         });
     }
 }
 
+impl Pool {
+    /// Closes one idle connection that counts under these limits; `false`: there is none.
+    pub(super) fn give_up_one(&self, limits: &Arc<Limits>) -> bool {
+        let endpoints = self.endpoints.borrow();
+        let mut of_limits = endpoints
+            .values()
+            .filter(|pool| pool.limits.as_ref().is_some_and(|own| Arc::ptr_eq(own, limits)));
+        of_limits.any(|pool| pool.give_up_one())
+    }
+}
+
 impl EndpointPool {
+    /// Keeps an HTTP/1 connection until somebody needs it.
+    pub(super) fn keep(&self, mut idle: http1::Idle) {
+        let mut kept = self.http1.borrow_mut();
+        if kept.len() < MOST_IDLE {
+            idle.mark = self.limits.as_ref().map(|limits| IdleMark::new(limits, self.who.worker));
+            kept.push(idle);
+        }
+    }
+
+    /// Closes the connection that has been idle for longest.
+    fn give_up_one(&self) -> bool {
+        let mut kept = self.http1.borrow_mut();
+        kept.retain(|idle| !idle.is_gone());
+        if kept.is_empty() {
+            return self.http2.give_up_one();
+        }
+        kept.remove(0).retire();
+        true
+    }
+
     /// How long an idle HTTP/1 connection of this endpoint may be kept.
     pub(crate) fn idle_limit(&self, limit: Duration) -> Duration {
         self.learned.get().map_or(limit, |learned| learned.min(limit))

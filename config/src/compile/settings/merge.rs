@@ -2,6 +2,7 @@
 //!
 //! Null switches a leaf, or a whole block, off.
 
+mod circuit_breaker;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -44,6 +45,7 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
         merge.on_rule(field, &mut retry);
     }
     let load_balancer = merge.load_balancer();
+    let circuit_breaker = merge.circuit_breaker();
     let rate_limits = merge.rate_limits();
     let fault = merge.fault();
     let outlier_detection = merge.outlier_detection();
@@ -52,6 +54,7 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
         timeouts,
         retry,
         load_balancer,
+        circuit_breaker,
         rate_limits,
         outlier_detection,
         health_check,

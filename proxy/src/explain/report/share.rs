@@ -34,6 +34,9 @@ pub struct Share {
     /// How one of the endpoints is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<Setting<String>>,
+    /// The limits of its circuit breaker, and what trips it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub circuit_breaker: Vec<Setting<String>>,
     /// What the proxy before it holds; absent: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<Callee>,
@@ -58,6 +61,7 @@ impl Share {
             response_headers: Vec::new(),
             tls: None,
             load_balancer: None,
+            circuit_breaker: Vec::new(),
             callee: None,
             endpoints: Vec::new(),
             mirrors: Vec::new(),

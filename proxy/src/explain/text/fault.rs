@@ -1,4 +1,4 @@
-//! The section on faults that are made on purpose.
+//! The sections on faults that are made on purpose, and on what stands in for an answer.
 
 use super::{
     super::{report::FaultShare, summary::percent},
@@ -20,6 +20,14 @@ impl Page {
         }
         lines.extend(fault.asked.iter().map(|what| format!("            this request asks for {what}")));
         self.section("fault", &lines);
+    }
+
+    /// What it gets that its Service does not answer.
+    pub(super) fn fallback(&mut self, report: &Report) {
+        let Some(fallback) = &report.fallback else { return };
+        let what = fallback.value.as_deref().unwrap_or_default();
+        let line = format!("{what}{}", self.source(fallback));
+        self.section("fallback", &[line]);
     }
 
     fn fault_share(&self, word: &str, share: &FaultShare) -> String {

@@ -76,6 +76,7 @@ pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
                 cors: None,
                 rate_limits: None,
                 fault: None,
+                fallback: None,
                 session: None,
                 mirrors: [].into(),
                 backends: [].into(),

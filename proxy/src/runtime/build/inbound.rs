@@ -50,10 +50,12 @@ impl Builder<'_> {
             tls: None,
             settings: from.settings.clone(),
             endpoints: from.app.map_or_else(Arc::default, |address| self.carry.app(address)),
+            // It acts at the caller.
+            circuit_breaker: None,
         });
         let is_opaque = from.protocol == InboundProtocol::Tcp;
         let rate_limits = if is_opaque { None } else { self.rate_limits(from, counted)? };
-        let rule = Rule { rate_limits, ..self.default_rule(Side::Inbound, &backend, None)? };
+        let rule = Rule { rate_limits, ..self.default_rule(Side::Inbound, &backend, (None, None))? };
         let connections = self.app_connections(from.protocol, &backend);
         Ok(App { address: from.app, service: from.service.clone(), rule: Arc::new(rule), connections })
     }

@@ -38,12 +38,15 @@ pub(super) fn fill_maps(snapshot: &mut Snapshot, endpoints: &[Arc<model::Endpoin
     snapshot.endpoint_addresses = endpoint_addresses;
 }
 
-/// Hands every cell its endpoints; a port without any gets none.
+/// Hands every cell its endpoints, of which a port without any gets none, and every circuit breaker its limits.
 pub(super) fn fill_cells(snapshot: &Snapshot, endpoints: &[Arc<model::Endpoints>]) {
     let listed: foldhash::HashMap<&ServicePort, &model::Endpoints> =
         endpoints.iter().map(|of| (&of.service, &**of)).collect();
     for port in snapshot.ports() {
         let endpoints = listed.get(&port.name).map_or(&[][..], |of| &of.endpoints);
         port.backend.endpoints.replace(endpoints);
+        if let Some(breaker) = &port.backend.circuit_breaker {
+            breaker.take_up();
+        }
     }
 }

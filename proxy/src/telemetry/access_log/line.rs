@@ -39,6 +39,8 @@ pub struct Entry<'a> {
     pub flag: Option<Flag>,
     /// `x-outrigger-error` of a failure.
     pub reason: Option<&'a str>,
+    /// What stands for the Service's answer.
+    pub fallback: Option<&'a str>,
     /// Body bytes from the caller.
     pub bytes_in: u64,
     /// Body bytes to the caller.
@@ -75,6 +77,11 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("grpc_status", "The gRPC code of a gRPC answer."),
     ("flags", "The flag of a failure."),
     ("reason", "The reason of a failure, as in `x-outrigger-error`."),
+    (
+        "fallback",
+        "What the caller got instead of the Service's answer: `stale`, `response` or `service`. `flags` and `reason` then say \
+         what went wrong before, where it was no answer of the Service itself.",
+    ),
     ("bytes_in", "Bytes of the request's body, as far as it was read."),
     ("bytes_out", "Bytes of the answer's body."),
     (
@@ -116,6 +123,9 @@ impl Entry<'_> {
         }
         if let Some(reason) = self.reason {
             push_text(out, "reason", reason.as_bytes());
+        }
+        if let Some(fallback) = self.fallback {
+            push_word(out, "fallback", fallback);
         }
         push_number(out, "bytes_in", self.bytes_in);
         push_number(out, "bytes_out", self.bytes_out);

@@ -40,6 +40,7 @@ fn entry(path: &[u8]) -> Entry<'_> {
         grpc_status: Some(0),
         flag: None,
         reason: None,
+        fallback: None,
         bytes_in: 0,
         bytes_out: 0,
         duration: Duration::ZERO,

@@ -36,6 +36,8 @@ label_values! {
         StreamIdle = "stream_idle_timeout",
         /// The caller went away.
         Cancelled = "cancelled",
+        /// A limit of the Service kept it from a connection.
+        Limited = "limited",
         /// There was no endpoint to try.
         NoEndpoint = "no_endpoint",
     }
@@ -78,6 +80,10 @@ label_values! {
         Attempts = "attempts",
         /// Another hop repeats this request.
         Hop = "hop",
+        /// As many requests as may be are on a repeat.
+        Limit = "limit",
+        /// The circuit breaker lets nothing through.
+        CircuitOpen = "circuit_open",
     }
 }
 

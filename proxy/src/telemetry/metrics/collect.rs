@@ -10,11 +10,15 @@ use prometheus::{
 };
 
 use super::{
-    super::histogram::Sum, AttemptOutcome, CheckOutcome, Counters, Detector, Direction, FAMILIES, Family,
-    FaultKind, Kind, MirrorOutcome, ParseError, ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason,
-    RouteMetrics, SessionOutcome, TlsFault, TunnelKind, process::Process,
+    super::histogram::Sum, AttemptOutcome, BreakerLimit, CheckOutcome, Counters, Detector, Direction,
+    FAMILIES, FallbackKind, Family, FaultKind, Kind, MirrorOutcome, ParseError, ProbeOutcome,
+    RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TlsFault, TunnelKind,
+    process::Process,
 };
-use crate::balance::State;
+use crate::{
+    balance::State,
+    policy::circuit_breaker::{Limit, Phase},
+};
 
 /// The collector that is registered with Prometheus' registry.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ impl Collector for Scrape {
         families.connections(&self.counters);
         families.backends(&self.counters);
         families.endpoints(&self.counters);
+        families.circuit_breakers(&self.counters);
+        families.fallbacks(&self.counters);
         families.mirrors(&self.counters);
         families.rate_limits(&self.counters);
         families.listeners(&self.counters);
@@ -223,6 +229,37 @@ impl Families {
             self.push(super::PANIC, &[service], one.panic.get() as f64);
             self.push_touched(super::PANICS, &[service], one.panics.get());
         }
+    }
+
+    fn circuit_breakers(&mut self, counters: &Counters) {
+        let breakers = counters.circuit_breakers.lock().alive();
+        for breaker in breakers {
+            let service: &str = &breaker.service;
+            if let Some(phase) = breaker.phase() {
+                self.push(super::BREAKER_STATE, &[service], phase as f64);
+            }
+            for to in Phase::ALL {
+                self.push_touched(super::BREAKER_CHANGES, &[service, to.as_str()], breaker.changes(to));
+            }
+            for by in BreakerLimit::ALL {
+                self.push_touched(super::BREAKER_REFUSED, &[service, by.as_str()], breaker.refusals(*by));
+            }
+            let Some(limits) = breaker.limits() else { continue };
+            for limit in Limit::ALL {
+                let (held, _) = limits.usage(limit);
+                self.push(super::BREAKER_HELD, &[service, limit.counted().as_str()], f64::from(held));
+            }
+        }
+    }
+
+    fn fallbacks(&mut self, counters: &Counters) {
+        for fallback in counters.fallbacks.lock().alive() {
+            for kind in FallbackKind::ALL {
+                let values = [&*fallback.service, kind.as_str()];
+                self.push_touched(super::FALLBACKS, &values, fallback.given(*kind));
+            }
+        }
+        self.push_touched(super::FALLBACK_KEPT, &[], counters.fallback_kept.get());
     }
 
     fn mirrors(&mut self, counters: &Counters) {

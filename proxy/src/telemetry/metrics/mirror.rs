@@ -30,7 +30,7 @@ label_values! {
         Abandoned = "abandoned",
         /// The request that it is a copy of broke off, or was answered before its body had come.
         Cancelled = "cancelled",
-        /// Too many copies were open: it was never sent.
+        /// Too many copies were open, or the mirror's circuit breaker had no room: it was never sent.
         Shed = "shed",
     }
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     balance::{Change, Health},
     error::Flag,
+    policy::circuit_breaker::{Limits, Phase},
 };
 
 /// What dashboards and alerts are built on: a change here is a change for users.
@@ -14,6 +15,10 @@ outrigger_access_log_dropped_total{}
 outrigger_attempt_duration_seconds{service}
 outrigger_attempts_total{service,outcome}
 outrigger_build_info{version}
+outrigger_circuit_breaker_changes_total{service,to}
+outrigger_circuit_breaker_held{service,limit}
+outrigger_circuit_breaker_refused_total{service,limit}
+outrigger_circuit_breaker_state{service}
 outrigger_config_generation{}
 outrigger_config_last_reload_success_timestamp_seconds{}
 outrigger_config_rejections_total{}
@@ -28,6 +33,8 @@ outrigger_ejections_withheld_total{service,detector}
 outrigger_endpoints_panics_total{service}
 outrigger_endpoints_panic{service}
 outrigger_endpoints{service,state}
+outrigger_fallback_kept_bytes{}
+outrigger_fallbacks_total{service,kind}
 outrigger_faults_total{service,route,kind}
 outrigger_health_changes_total{service,to}
 outrigger_health_checks_total{service,outcome}
@@ -84,6 +91,7 @@ type Touched = (
     Arc<ConnectionMetrics>,
     Arc<BackendMetrics>,
     Arc<MirrorMetrics>,
+    (Arc<CircuitBreakerMetrics>, Arc<Limits>, Arc<FallbackMetrics>),
     Arc<ListenerMetrics>,
     Arc<EndpointMetrics>,
     Arc<RateLimitMetrics>,
@@ -125,6 +133,13 @@ fn touch_all(metrics: &Metrics) -> Touched {
     endpoints.panicked();
     CheckOutcome::ALL.iter().for_each(|outcome| endpoints.checked(*outcome));
     [Health::Healthy, Health::Unhealthy].into_iter().for_each(|health| endpoints.turned(health));
+    let breaker = metrics.circuit_breaker("shop/cart:80");
+    let limits = Limits::new(1, &breaker);
+    Phase::ALL.iter().for_each(|phase| breaker.changed(*phase));
+    BreakerLimit::ALL.iter().for_each(|limit| breaker.refused(*limit));
+    let fallback = metrics.fallback("shop/cart:80");
+    FallbackKind::ALL.iter().for_each(|kind| fallback.count(*kind));
+    metrics.fallback_kept(1024);
     let listener = metrics.listener(Side::Outbound, "127.0.0.1:15001");
     listener.connection_opened(0);
     listener.connection_refused();
@@ -142,7 +157,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
     let limit = metrics.rate_limit("shop/cart", "shop/limits");
     RateLimitOutcome::ALL.iter().for_each(|outcome| limit.count(0, *outcome));
-    (route, connections, backend, mirror, listener, endpoints, limit)
+    (route, connections, backend, mirror, (breaker, limits, fallback), listener, endpoints, limit)
 }
 
 #[test]

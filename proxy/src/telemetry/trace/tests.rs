@@ -125,6 +125,8 @@ fn each_attempt_is_the_parent_of_what_it_causes() {
         tls: None,
         from: None,
         connect: None,
+        limits: None,
+        at_limit: crate::upstream::attempt::AtLimit::Wait,
         repeatable: true,
     };
     let fields = [("traceparent", parent("01")), ("tracestate", "a=1".to_owned())];

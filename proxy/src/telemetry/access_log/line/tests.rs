@@ -19,6 +19,7 @@ fn entry() -> Entry<'static> {
         grpc_status: None,
         flag: Some(Flag::UF),
         reason: Some("connect_failed"),
+        fallback: Some("stale"),
         bytes_in: 0,
         bytes_out: 1234567890,
         duration: Duration::from_micros(1_005),
@@ -48,7 +49,8 @@ fn a_line_has_every_field() {
         json!({
             "time": "2024-02-29T12:34:56.007Z", "side": "outbound", "listener": "127.0.0.1:15001",
             "peer": "127.0.0.1:40000", "method": "GET", "authority": "cart.shop", "path": "/items?id=7",
-            "protocol": "HTTP/1.1", "status": 503, "flags": "UF", "reason": "connect_failed", "bytes_in": 0,
+            "protocol": "HTTP/1.1", "status": 503, "flags": "UF", "reason": "connect_failed",
+            "fallback": "stale", "bytes_in": 0,
             "bytes_out": 1234567890, "duration_ms": 1.005, "attempts": 2, "upstream": "[::1]:80",
             "service": "shop/cart:80", "route": "shop/cart/0", "request_id": "abc",
             "trace_id": "00000000000000000000000000004bf9",

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     telemetry::metrics::{Metrics, RetryReason},
-    upstream::attempt::Plan,
+    upstream::attempt::{AtLimit, Plan},
 };
 
 /// A request whose attempts came to what is listed: a status, or a failure.
@@ -60,6 +60,8 @@ impl Case {
                 tls: None,
                 from: None,
                 connect: None,
+                limits: None,
+                at_limit: AtLimit::Wait,
                 repeatable: true,
             };
             trace.attempt(start, "10.0.0.1:8080".parse().unwrap(), &plan);
