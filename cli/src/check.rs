@@ -28,9 +28,12 @@ pub(crate) struct Check {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Output {
     /// With source lines, carets and remedies.
+    #[value(alias = "table")]
     Text,
     /// `{"errors": n, "warnings": n, "findings": [...]}`.
     Json,
+    /// The same as YAML.
+    Yaml,
     /// SARIF 2.1.0, for code scanning.
     Sarif,
     /// Workflow commands of GitHub Actions: findings at their lines of a pull request.
@@ -46,6 +49,7 @@ impl Check {
         let checked = outrigger_config::check(source::read(&self.files)?);
         let report = match self.output {
             Output::Json => format!("{:#}\n", checked.to_json()),
+            Output::Yaml => serde_yaml::to_string(&checked.to_json())?,
             Output::Sarif => format!("{:#}\n", checked.to_sarif()),
             Output::Github => checked.to_github(),
             Output::Text => {

@@ -12,7 +12,7 @@ use anyhow::Result;
 use outrigger_config::{ChangeKind, Policy, SidecarDiff, SourceFile, model::ObjectName};
 use outrigger_control_plane::source;
 
-use crate::{exit, explain, files, proxy};
+use crate::{exit, explain, files, output::Output, proxy};
 
 /// Show what changes for traffic between two policies: routes, shares, settings, endpoints, listeners.
 ///
@@ -29,17 +29,10 @@ pub(crate) struct Diff {
     /// Only for this Sidecar [default: for every Sidecar of either policy].
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = proxy::object_name)]
     sidecar: Option<ObjectName>,
-    /// How differences are written.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// A line each, `+` for what comes, `-` for what goes, `~` for what differs.
-    Text,
+    /// How differences are written: a line each, `+` for what comes, `-` for what goes, `~` for what differs; as JSON
     /// `{"sidecars": [{"sidecar": {...}, "changes": [...]}]}`.
-    Json,
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 impl Diff {
@@ -50,10 +43,9 @@ impl Diff {
     pub(crate) fn run(self) -> Result<ExitCode> {
         let (old, new) = self.policies()?;
         let diffs = old.diff(&new, self.sidecar.as_ref())?;
-        let report = match self.output {
-            Output::Json => format!("{:#}\n", serde_json::json!({ "sidecars": diffs })),
-            Output::Text => diffs.iter().map(told).collect::<String>() + &total(&diffs),
-        };
+        let value = serde_json::json!({ "sidecars": diffs });
+        let report =
+            self.output.of(&value, || diffs.iter().map(told).collect::<String>() + &total(&diffs))?;
         // `diff | head` closes the pipe early; the exit code still tells.
         let _ = io::stdout().write_all(report.as_bytes());
         let same = diffs.iter().all(|diff| diff.changes.is_empty());

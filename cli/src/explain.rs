@@ -19,7 +19,7 @@ use outrigger_proxy::{
 };
 use serde::Serialize;
 
-use crate::{exit, files, proxy};
+use crate::{exit, files, output::Output, proxy};
 
 /// Explain what happens to one request or connection: the answer in one line, then why, with the places in the policy files.
 ///
@@ -79,7 +79,7 @@ pub(crate) struct Explain {
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     peer: IpAddr,
     /// How the explanation is written.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
 }
 
@@ -87,17 +87,6 @@ pub(crate) struct Explain {
 enum Asked {
     Request(Box<Question>),
     Connection(ConnectionQuestion),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// For people.
-    #[value(alias = "table")]
-    Text,
-    /// Everything, in a stable form.
-    Json,
-    /// The same as YAML.
-    Yaml,
 }
 
 impl Explain {
@@ -203,13 +192,9 @@ impl Explain {
     }
 
     fn written(&self, report: &impl Serialize, to_text: impl FnOnce(bool) -> String) -> Result<String> {
-        Ok(match self.output {
-            Output::Json => serde_json::to_string_pretty(report)? + "\n",
-            Output::Yaml => serde_yaml::to_string(report)?,
-            Output::Text => {
-                let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-                to_text(color)
-            }
+        self.output.of(report, || {
+            let color = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            to_text(color)
         })
     }
 }

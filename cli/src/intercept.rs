@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use ipnet::IpNet;
 
-use crate::exit;
+use crate::{exit, output::Output};
 use present::{Difference, Present};
 use rules::{Chosen, Family, Ports, Redirects, Rules};
 use tables::Tables;
@@ -74,19 +74,10 @@ pub(crate) struct Intercept {
     /// Change nothing and look at nothing: print the rules as `iptables-restore --noflush` reads them.
     #[arg(long, group = "instead")]
     dry_run: bool,
-    /// How the findings of `--verify` are written.
-    #[arg(short, long, value_enum, default_value_t = Written::Table, requires = "verify")]
-    output: Written,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Written {
-    /// For people.
-    Table,
+    /// How the findings of `--verify` are written; as JSON
     /// `{"families": [{"family", "backend", "inPlace", "missing", "unexpected", "outOfOrder"}]}`.
-    Json,
-    /// The same as YAML.
-    Yaml,
+    #[arg(short, long, value_enum, default_value_t = Output::Table, requires = "verify")]
+    output: Output,
 }
 
 /// What `--verify` finds for one family.
@@ -162,11 +153,7 @@ impl Intercept {
         };
         let findings = families.iter().map(find).collect::<Result<Vec<_>>>()?;
         let report = serde_json::json!({ "families": findings });
-        print(&match self.output {
-            Written::Table => findings.iter().map(Finding::to_text).collect(),
-            Written::Json => format!("{report:#}\n"),
-            Written::Yaml => serde_yaml::to_string(&report)?,
-        });
+        print(&self.output.of(&report, || findings.iter().map(Finding::to_text).collect())?);
         Ok(if findings.iter().all(|finding| finding.in_place) { exit::FINE } else { exit::FINDINGS })
     }
 }

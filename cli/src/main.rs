@@ -10,6 +10,7 @@ mod exit;
 mod explain;
 mod files;
 mod intercept;
+mod output;
 mod proxy;
 mod reference;
 mod schema;

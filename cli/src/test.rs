@@ -19,7 +19,7 @@ use outrigger_proxy::{
 };
 use serde::Serialize;
 
-use crate::{exit, files, proxy};
+use crate::{exit, files, output::Output, proxy};
 use coverage::Coverage;
 use judge::Difference;
 
@@ -42,17 +42,9 @@ pub(crate) struct Test {
     /// Fail unless the cases take at least this part of the rules.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
     min_coverage: Option<u8>,
-    /// How the outcome is written.
-    #[arg(short, long, value_enum, default_value_t = Output::Text)]
+    /// How the outcome is written; as JSON `{"passed": n, "failed": n, "cases": [...], "coverage": {...}}`.
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
     output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Output {
-    /// A line for each case, with what differs.
-    Text,
-    /// `{"passed": n, "failed": n, "cases": [...], "coverage": {...}}`.
-    Json,
 }
 
 /// What became of all cases.
@@ -100,10 +92,7 @@ impl Test {
         let explainer = Explainer::new(policy.compile(self.sidecar.as_ref())?)?;
         let outcome = run(&explainer, &read.cases)?;
         let enough = self.min_coverage.is_none_or(|least| outcome.coverage.percent >= f64::from(least));
-        let report = match self.output {
-            Output::Json => serde_json::to_string_pretty(&outcome)? + "\n",
-            Output::Text => text(&outcome, self.min_coverage.filter(|_| !enough)),
-        };
+        let report = self.output.of(&outcome, || text(&outcome, self.min_coverage.filter(|_| !enough)))?;
         // `test | head` closes the pipe early; the exit code still tells.
         let _ = io::stdout().write_all(report.as_bytes());
         Ok(if outcome.failed == 0 && enough { exit::FINE } else { exit::FINDINGS })

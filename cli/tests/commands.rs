@@ -53,6 +53,9 @@ fn check_ends_with_1_on_findings_and_shows_all_of_them() {
     let output = outrigger(&["check", "-o", "json", "-f", &bad]);
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON on standard output");
     assert_eq!((output.status.code(), report["errors"].as_u64()), (Some(1), Some(2)), "{report:#}");
+    let output = outrigger(&["check", "-o", "yaml", "-f", &bad]);
+    let text = String::from_utf8(output.stdout).expect("text on standard output");
+    assert_eq!(serde_yaml::from_str::<serde_json::Value>(&text).expect("YAML"), report);
 }
 
 #[test]

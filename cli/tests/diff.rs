@@ -56,7 +56,12 @@ fn the_json_form_has_everything() {
     assert_eq!(change["subject"], "service default/reviews:80");
     assert_eq!(change["kind"], "changed");
     let field = serde_json::json!({"field": "protocol", "old": "http1", "new": "http2"});
-    assert_eq!(change["fields"], serde_json::json!([field]));
+    // A port that declares its protocol is no longer listened to for one.
+    let undeclared = serde_json::json!({"field": "undeclared", "old": "true", "new": "false"});
+    assert_eq!(change["fields"], serde_json::json!([field, undeclared]));
+    let yaml = diff("port: 80}", "port: 80, protocol: http2}", &["-o", "yaml", "--sidecar", "web"]).1;
+    let yaml: serde_json::Value = serde_yaml::from_str(&yaml).expect("YAML");
+    assert_eq!(yaml["sidecars"][0]["changes"][0]["fields"], change["fields"]);
 }
 
 #[test]

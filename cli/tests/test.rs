@@ -63,6 +63,8 @@ fn too_few_rules_fail_where_more_are_wanted() {
     let (code, told, _) = with(cases, &["-o", "json"]);
     let told: serde_json::Value = serde_json::from_str(&told).expect("JSON");
     assert_eq!((code, &told["passed"], &told["coverage"]["percent"]), (Some(0), &1.into(), &50.0.into()));
+    let yaml = with(cases, &["-o", "yaml"]).1;
+    assert_eq!(serde_yaml::from_str::<serde_json::Value>(&yaml).expect("YAML"), told);
 }
 
 #[test]
