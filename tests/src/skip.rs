@@ -3,7 +3,7 @@
 //! Such a test asks first and returns when the answer is yes. With `OUTRIGGER_TESTS=all` a missing thing is a failure,
 //! so that CI cannot pass by skipping.
 
-use std::{env, path::Path};
+use std::{env, path::Path, process::Command};
 
 /// Whether the test `name` must be skipped because this process is not root.
 ///
@@ -32,6 +32,30 @@ pub fn without_program(name: &str, program: &str, package: &str) -> bool {
 pub fn without_wheel(name: &str, program: &str, wheel: &str) -> bool {
     let reason = format!("it needs `{program}` out of the PyPI wheel `{wheel}`, which ./test gets");
     !is_installed(program) && skip(name, &reason)
+}
+
+/// Whether the test `name` must be skipped because this process may not make network namespaces, as in most containers, or
+/// because the kernel has no nat table for `iptables` there: the name of one of the programs of that family.
+///
+/// # Panics
+/// With `OUTRIGGER_TESTS=all`, instead of skipping.
+#[must_use]
+pub fn without_nat(name: &str, iptables: &str) -> bool {
+    let run = |arguments: &[&str]| {
+        let output = Command::new("unshare").args(["--net", "--mount"]).args(arguments).output();
+        output.map_err(|error| error.to_string()).and_then(|output| match output.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        })
+    };
+    let reason = match run(&["true"]) {
+        Err(said) => format!("it needs network namespaces ({said})"),
+        Ok(()) => match run(&[iptables, "-t", "nat", "-S"]) {
+            Err(said) => format!("it needs the nat table of {iptables} ({said})"),
+            Ok(()) => return false,
+        },
+    };
+    skip(name, &reason)
 }
 
 /// Whether `program` stands in a folder of `PATH`, or where Debian keeps what only root runs.

@@ -17,7 +17,8 @@ use super::{present::Present, rules::Family};
 /// Where programs of root stand, where `PATH` does not have it.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
-/// The tables that x_tables has in this network namespace. Asking it for another one would make that.
+/// The tables that x_tables has in this network namespace. To ask it for another one would make that, beside those of the
+/// backend that works.
 const X_TABLES: [(Family, &str); 2] =
     [(Family::IPv4, "/proc/net/ip_tables_names"), (Family::IPv6, "/proc/net/ip6_tables_names")];
 
@@ -31,7 +32,6 @@ const LOCKED: &str = "10";
 #[derive(Clone, Debug)]
 pub(super) struct Tables {
     pub(super) name: String,
-    family: Family,
     save: PathBuf,
     restore: PathBuf,
 }
@@ -55,7 +55,7 @@ fn installed(family: Family) -> Result<Vec<Tables>> {
         .into_iter()
         .filter_map(|name| {
             let (save, restore) = (find(&format!("{name}-save"))?, find(&format!("{name}-restore"))?);
-            Some(Tables { name, family, save, restore })
+            Some(Tables { name, save, restore })
         })
         .collect();
     if found.is_empty() {
@@ -79,13 +79,17 @@ pub(super) fn working(family: Family) -> Result<Vec<(Tables, Present)>> {
         if !working.is_empty() && !tables.name.contains('-') {
             break;
         }
+        if !working.is_empty() && tables.name.ends_with("-legacy") && !has_nat(family) {
+            continue;
+        }
         match tables.present() {
             Ok(present) => working.push((tables, present)),
             Err(error) => failures.push(format!("{error:#}")),
         }
     }
     if working.is_empty() {
-        bail!("{}", failures.join("; "));
+        let failures = failures.join("; ");
+        bail!("{failures}{}", hint(&failures));
     }
     Ok(working)
 }
@@ -108,9 +112,6 @@ impl Tables {
     /// # Errors
     /// When the program fails: no rights, or no such tables in this kernel.
     pub(super) fn present(&self) -> Result<Present> {
-        if self.name.ends_with("-legacy") && !has_nat(self.family) {
-            return Ok(Present::default());
-        }
         let output = Command::new(&self.save).args(["-t", "nat"]).stdin(Stdio::null()).output();
         let output = output.with_context(|| format!("cannot run {}", self.save.display()))?;
         Ok(Present::read(&text(&self.save, output)?))
@@ -149,7 +150,7 @@ fn text(program: &Path, output: Output) -> Result<String> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.trim().replace('\n', "; ");
-        bail!("{} failed ({}): {said}{}", program.display(), output.status, hint(&said));
+        bail!("{} failed ({}): {said}", program.display(), output.status);
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
