@@ -22,6 +22,7 @@ mod settings;
 mod shares;
 mod summary;
 mod text;
+mod usable;
 
 pub use connection::ConnectionQuestion;
 pub use question::{Door, Question, QuestionError};

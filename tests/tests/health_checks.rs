@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use outrigger_tests::{
     backend::{Answer as Says, Backend, Fault, Speaks},
     client::{self, Client},
-    mesh::{Proxy, pinned, service, traffic},
+    mesh::{self, Proxy, pinned, service, traffic},
     metrics::Metrics,
     outside::{Authority, TlsFront},
     wait::until,
@@ -390,4 +390,19 @@ async fn a_check_that_passes_brings_no_ejected_endpoint_back() {
     until("five more checks", checked).await;
     let view = state(&proxy, b.address()).await;
     assert_eq!((view["state"].as_str(), view["health"]["healthy"].as_bool()), (Some("ejected"), Some(true)));
+}
+
+/// `examples/health-checks.yaml`.
+#[tokio::test]
+async fn the_example_leaves_out_what_is_unwell() {
+    let ((a, _), (b, _), (c, well)) = (switched("a").await, switched("b").await, switched("c").await);
+    well.store(false, Relaxed);
+    let addresses =
+        [("127.0.0.1:9001", a.address()), ("127.0.0.1:9002", b.address()), ("127.0.0.1:9003", c.address())];
+    let proxy = Proxy::start(&mesh::example("health-checks.yaml", &addresses)).await;
+    let mut client = Client::http1(proxy.outbound(0), "reviews").await;
+    for _ in 0..20 {
+        assert_ne!(client.get("/").await.header("x-backend"), "c");
+    }
+    assert_eq!(state(&proxy, c.address()).await["state"], "unhealthy");
 }

@@ -440,3 +440,22 @@ async fn killing_three_of_ten_endpoints_under_load_is_not_seen() {
     assert!(failed * 1000 < 3200, "{failed} of 3200 requests failed");
     assert_eq!(ejections(&proxy, "consecutiveLocalErrors").await, 3.0);
 }
+
+/// `examples/outlier-detection.yaml`.
+#[tokio::test]
+async fn the_example_ejects_what_fails() {
+    let (a, b, broken) = (good("a").await, good("b").await, bad("c", Says::status(503)).await);
+    let addresses = [
+        ("127.0.0.1:9001", a.address()),
+        ("127.0.0.1:9002", b.address()),
+        ("127.0.0.1:9003", broken.address()),
+    ];
+    let proxy = Proxy::start(&mesh::example("outlier-detection.yaml", &addresses)).await;
+    let mut client = Client::http1(proxy.outbound(0), "reviews").await;
+    let mut failed = 0;
+    for _ in 0..60 {
+        failed += usize::from(client.get("/").await.status != 200);
+    }
+    assert_eq!((failed, broken.requests()), (2, 2));
+    assert_eq!(view(&proxy, broken.address()).await["ejected_by"], "consecutiveGatewayErrors");
+}

@@ -25,6 +25,8 @@ const PAGES: &[Page] = pages![
     "precedence",
     "retries",
     "circuit-breaking",
+    "outlier-detection",
+    "health-checks",
     "sessions",
     "rate-limits",
     "fault-injection",

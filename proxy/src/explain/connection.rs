@@ -19,7 +19,7 @@ use super::{
     resolution::{self, Carried},
     settings,
     shares::{self, name},
-    summary,
+    summary, usable,
 };
 use crate::{
     decide::{self, Claim, ConnectionFacts, Heard, Opening, PassTo, Passage},
@@ -286,6 +286,7 @@ impl Explainer {
                 share.load_balancer =
                     (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
                 share.circuit_breaker = circuit_breaker::of_backend(backend);
+                share.usable = usable::told(backend, share.endpoints.len());
                 share.tls = passage.tls(heard).and_then(|_| self.tls(backend));
                 share.outcome = match &*share.endpoints {
                     [] => Outcome::Cut(cut(Failure::NoEndpoint, heard)),

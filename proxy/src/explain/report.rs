@@ -8,12 +8,14 @@ mod connection;
 mod fault;
 mod session;
 mod share;
+mod usable;
 
 pub use callee::{Callee, RateLimit};
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use fault::{Fault, FaultShare};
 pub use session::Session;
 pub use share::{Change, Endpoint, HeaderChange, Mirror, Sent, Share, Tls};
+pub use usable::{Part, Usable};
 
 use serde::Serialize;
 

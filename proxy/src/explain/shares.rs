@@ -8,7 +8,7 @@ use super::{
     hears::Hears,
     refusal,
     report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
-    resolution, sent, settings,
+    resolution, sent, settings, usable,
 };
 use crate::{
     decide::{self, Address, Decision, Direct, Forward},
@@ -98,6 +98,7 @@ impl Explainer {
         share.endpoints = self.endpoints(backend);
         share.load_balancer = (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
         share.circuit_breaker = circuit_breaker::of_backend(backend);
+        share.usable = usable::told(backend, share.endpoints.len());
         share.callee = callee::told(&backend.settings, admitted);
         let protocol = backend.protocol.spoken_to(admitted.checked.version);
         share.tls = self.tls(backend);

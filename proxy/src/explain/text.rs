@@ -4,6 +4,7 @@ mod callee;
 mod connection;
 mod fault;
 mod retry;
+mod usable;
 
 use std::fmt::Write as _;
 
@@ -189,6 +190,7 @@ impl Page {
             lines.extend(share.circuit_breaker.iter().map(|one| {
                 format!("{indent}{}{}", one.value.as_deref().unwrap_or_default(), self.source(one))
             }));
+            lines.extend(self.usable(share).into_iter().map(|line| format!("{indent}{line}")));
             lines.extend(self.callee(share).into_iter().map(|line| format!("{indent}{line}")));
         }
         self.section(if several { "shares" } else { "backend" }, &lines);

@@ -22,6 +22,8 @@ pub(super) fn page() -> String {
          | [connections](connections.md) | what a port speaks, and what becomes of TCP and TLS |\n\
          | [precedence](precedence.md) | which value holds where several policies have one |\n\
          | [retries](retries.md) | what is repeated, and what never is |\n\
+         | [outlier detection](outlier-detection.md) | which endpoints are left out because they fail |\n\
+         | [health checks](health-checks.md) | how endpoints are asked whether they are well |\n\
          | [sessions](sessions.md) | how a caller stays with its endpoint |\n\
          | [rate limits](rate-limits.md) | how many requests a Service takes, and from whom |\n\
          | [fault injection](fault-injection.md) | delays and failures that are made on purpose |\n\

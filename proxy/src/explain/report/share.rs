@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Callee, Outcome, Setting};
+use super::{Callee, Outcome, Setting, Usable};
 
 /// One backend of the rule.
 #[derive(Clone, Debug, Serialize)]
@@ -37,6 +37,9 @@ pub struct Share {
     /// The limits of its circuit breaker, and what trips it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub circuit_breaker: Vec<Setting<String>>,
+    /// Which of the endpoints requests may go to; absent: there is no choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usable: Option<Usable>,
     /// What the proxy before it holds; absent: nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<Callee>,
@@ -62,6 +65,7 @@ impl Share {
             tls: None,
             load_balancer: None,
             circuit_breaker: Vec::new(),
+            usable: None,
             callee: None,
             endpoints: Vec::new(),
             mirrors: Vec::new(),
