@@ -6,10 +6,10 @@
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
-use outrigger_config::model::{DestinationPort, Resources};
+use outrigger_config::model::Resources;
 use tokio::{
     runtime::{Handle, Runtime},
     sync::{Notify, mpsc},
@@ -17,10 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{
-        Admin, AdminState,
-        services::{BreakerView, EndpointView, PortView, ServiceView, callee},
-    },
+    admin::{Admin, AdminState, services::ServiceView},
     app::{Options, StartError},
     balance::keeper::Keeper,
     ctx::Side,
@@ -34,7 +31,7 @@ use crate::{
     policy::fallback,
     runtime::{
         Store, build_to_serve,
-        snapshot::{ListenerKey, Port, Service, Snapshot},
+        snapshot::{ListenerKey, Snapshot},
         status::{Loaded, Status},
     },
     telemetry::{access_log::AccessLog, logging::LogLevel, metrics::Metrics, trace::Exporter},
@@ -363,28 +360,8 @@ fn admin_state(
         log_level,
         services: Box::new(move || {
             let snapshot = store.load();
-            snapshot.services.iter().map(|service| view(&snapshot, service)).collect()
+            snapshot.services.iter().map(|service| ServiceView::of(&snapshot, service)).collect()
         }),
-    }
-}
-
-fn view(snapshot: &Snapshot, service: &Service) -> ServiceView {
-    let now = Instant::now();
-    let port = |(from, port): (&DestinationPort, &Arc<Port>)| {
-        let set = port.backend.endpoints.load();
-        PortView {
-            port: from.port,
-            protocol: from.protocol,
-            circuit_breaker: port.backend.circuit_breaker.as_deref().map(BreakerView::of),
-            panic: set.panics(),
-            endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
-        }
-    };
-    ServiceView {
-        name: service.source.name.to_string(),
-        hosts: service.source.hosts.clone(),
-        ports: service.source.ports.iter().zip(&service.ports).map(port).collect(),
-        callee: callee::of(snapshot, &service.source.name),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fmt::Write as _, net::SocketAddr, sync::Arc, ti
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use http_body_util::Full;
-use outrigger_config::model::AppProtocol;
+use outrigger_config::model::{AppProtocol, DestinationPort};
 use serde::Serialize;
 
 pub use callee::{CalleeView, RateLimitView};
@@ -16,6 +16,7 @@ use super::{answer, parameter};
 use crate::{
     balance::{Endpoint, Health, Report, State},
     policy::circuit_breaker::{CircuitBreaker, Limit, Phase},
+    runtime::snapshot::{Port, Service, Snapshot},
     telemetry::timestamp,
 };
 
@@ -31,6 +32,29 @@ pub struct ServiceView {
     /// What this proxy holds for it, where it stands behind this proxy and has limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub callee: Option<CalleeView>,
+}
+
+impl ServiceView {
+    /// What a destination of the snapshot, and its endpoints, are doing.
+    pub(crate) fn of(snapshot: &Snapshot, service: &Service) -> Self {
+        let now = Instant::now();
+        let port = |(from, port): (&DestinationPort, &Arc<Port>)| {
+            let set = port.backend.endpoints.load();
+            PortView {
+                port: from.port,
+                protocol: from.protocol,
+                circuit_breaker: port.backend.circuit_breaker.as_deref().map(BreakerView::of),
+                panic: set.panics(),
+                endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
+            }
+        };
+        Self {
+            name: service.source.name.to_string(),
+            hosts: service.source.hosts.clone(),
+            ports: service.source.ports.iter().zip(&service.ports).map(port).collect(),
+            callee: callee::of(snapshot, &service.source.name),
+        }
+    }
 }
 
 /// A port of a destination.

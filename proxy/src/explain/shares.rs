@@ -102,11 +102,9 @@ impl Explainer {
         share.callee = callee::told(&backend.settings, admitted);
         let protocol = backend.protocol.spoken_to(admitted.checked.version);
         share.tls = self.tls(backend);
-        let by_rule = source.iter().flat_map(|rule| &rule.mirrors).map(|mirror| ("rule", mirror));
-        let by_backend = written.iter().flat_map(|one| &one.mirrors).map(|mirror| ("backend", mirror));
-        let drawn = by_rule.chain(by_backend).zip(heard.mirrors);
+        let taken = heard.mirrors.into_iter().map(|taken| admitted.dice.map(|_| taken));
         share.mirrors =
-            drawn.map(|((by, mirror), taken)| mirrored(by, mirror, admitted.dice.map(|_| taken))).collect();
+            mirrors(source, written).zip(taken).map(|((by, one), taken)| mirrored(by, one, taken)).collect();
         let scheme = if share.tls.is_some() { &Scheme::HTTPS } else { &Scheme::HTTP };
         share.outcome = match self.sent(rule, Some(forward), admitted, (protocol, scheme)) {
             Ok(sent) => {
@@ -222,6 +220,15 @@ impl Explainer {
         });
         told.collect()
     }
+}
+
+/// The mirrors of a rule, and then of one of its backends, with who has them.
+fn mirrors<'a>(
+    source: Option<&'a RouteRule>,
+    written: Option<&'a model::Backend>,
+) -> impl Iterator<Item = (&'static str, &'a model::Mirror)> {
+    let by_rule = source.into_iter().flat_map(|rule| &rule.mirrors).map(|mirror| ("rule", mirror));
+    by_rule.chain(written.into_iter().flat_map(|one| &one.mirrors).map(|mirror| ("backend", mirror)))
 }
 
 fn mirrored(by: &'static str, mirror: &model::Mirror, copied: Option<bool>) -> Mirror {

@@ -20,13 +20,12 @@ use super::{
     Pinned,
     circuit_breaker::{CircuitBreaker, Entered, Entry, Limit, RetryPermit},
     deadline::{self, Deadline},
-    outlier_detection::{self, is_late},
+    outlier_detection,
     retry::{self, Judgement, Outcome},
     supply::Supply,
     target::{Held, Picked, Target, Wish},
 };
 use crate::{
-    balance::Verdict,
     body::{Flow, Key, RequestBody, UpstreamBody},
     decide::{Dice, Purpose},
     error::Failure,
@@ -223,31 +222,12 @@ impl Attempts<'_> {
         if result.is_ok() {
             picked.observe(elapsed);
         }
-        picked.tell(self.verdict(&result, head, elapsed));
+        picked.tell(outlier_detection::of_attempt(&result, self, head, elapsed));
         picked.conclude(&result, self.checked);
         let outcome = outcome_of(&result);
         target.metrics().attempt(self.worker.id, outcome, elapsed);
         self.trace.attempted(&result, outcome);
         result
-    }
-
-    /// What an attempt says about its endpoint.
-    fn verdict(
-        &self,
-        result: &Result<Response<UpstreamBody>, AttemptError>,
-        head: &Parts,
-        elapsed: Duration,
-    ) -> Verdict {
-        let own = self.pinned.rule.settings.timeouts.request;
-        match result {
-            Err(error)
-                if self.flow.request_done.get()
-                    && is_late(error, (own, deadline::asked(&head.headers, self.checked)), elapsed) =>
-            {
-                Verdict::LocalError
-            }
-            result => outlier_detection::verdict(result, self.checked.grpc),
-        }
     }
 
     /// Runs one step of an attempt until a limit passes.

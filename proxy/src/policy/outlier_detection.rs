@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, request::Parts};
 
+use super::{attempts::Attempts, deadline};
 use crate::{
     balance::Verdict,
     body::UpstreamBody,
@@ -29,6 +30,25 @@ pub(crate) fn verdict(result: &Result<Response<UpstreamBody>, AttemptError>, grp
     }
 }
 
+/// The verdict of one of the attempts of a request.
+pub(super) fn of_attempt(
+    result: &Result<Response<UpstreamBody>, AttemptError>,
+    attempts: &Attempts<'_>,
+    head: &Parts,
+    elapsed: Duration,
+) -> Verdict {
+    let own = attempts.pinned.rule.settings.timeouts.request;
+    match result {
+        Err(error)
+            if attempts.flow.request_done.get()
+                && is_late(error, (own, deadline::asked(&head.headers, attempts.checked)), elapsed) =>
+        {
+            Verdict::LocalError
+        }
+        result => verdict(result, attempts.checked.grpc),
+    }
+}
+
 /// The verdict of a gRPC answer's trailers; without a status there is none.
 pub(crate) fn of_trailers(fields: &HeaderMap) -> Verdict {
     code(fields).map_or(Verdict::Nothing, Verdict::of_grpc)
@@ -40,7 +60,7 @@ fn code(fields: &HeaderMap) -> Option<u8> {
 
 /// Whether an attempt that ended with the whole request's limit is the endpoint's fault: the limit is the policy's own, the
 /// request had been sent, and most of the time was this attempt's.
-pub(crate) fn is_late(
+fn is_late(
     error: &AttemptError,
     (own, asked): (Option<Duration>, Option<Duration>),
     elapsed: Duration,
