@@ -19,7 +19,7 @@ mod workload;
 mod written;
 
 pub(crate) use destination::qualified;
-pub(crate) use endpoints::{SERVICE_NAME, service_of};
+pub(crate) use endpoints::{SERVICE_NAME, in_subset, service_of};
 pub(crate) use matches::{everything, headers, query, target};
 pub(crate) use settings::{Layers, Written};
 pub(crate) use tls::server_name;

@@ -30,7 +30,7 @@ pub(crate) use http_route::{
     PathModifier, PathModifierType, PathType, RouteRetry, RouteTimeouts, ValueType,
 };
 pub(crate) use mesh::{EgressMode, LimitsBody, Mesh};
-pub(crate) use mesh_service::{MeshService, Protocol, TlsBody, TlsMode};
+pub(crate) use mesh_service::{MeshEndpoint, MeshService, Protocol, SubsetBody, TlsBody, TlsMode};
 pub(crate) use metadata::Metadata;
 pub(crate) use mirror::{MirrorRef, RequestMirror};
 pub(crate) use reference::{ParentRef, ServiceRef, TargetKind, TargetRef};
@@ -42,9 +42,10 @@ pub(crate) use tcp_route::TCPRoute;
 pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
 pub(crate) use tls_route::{ServerNamePattern, TLSRoute};
 pub(crate) use traffic_policy::{
-    Balance, Blocks, CircuitBreakerBody, Condition, FailurePercentBody, FallbackBody, FaultBody,
-    HealthCheckBody, OpenBody, OutlierDetectionBody, RateLimitBody, RateLimitBy, ResponseBody, RetryBody,
-    Run, ServiceLimitsBody, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy, TripBody,
+    Balance, Blocks, CircuitBreakerBody, Condition, FailurePercentBody, FallbackBody, FaultBody, HashOnBody,
+    HealthCheckBody, LoadBalancerBody, LocalityBody, OpenBody, OutlierDetectionBody, Prefer, RateLimitBody,
+    RateLimitBy, ResponseBody, RetryBody, Run, ServiceLimitsBody, SlowStartBody, SuccessRateBody,
+    TimeoutsBody, TrafficBody, TrafficPolicy, TripBody,
 };
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};

@@ -114,6 +114,16 @@ impl<'a> Services<'a> {
         self.by_name.get(name)
     }
 
+    /// The MeshService that has the endpoints of this one: itself, or the one of which it is a subset.
+    pub(crate) fn whole(&self, object: &'a Object<MeshService>) -> Option<&'a Object<MeshService>> {
+        let Some(subset) = &object.body.spec.subset else { return Some(object) };
+        let name = ObjectName::new(object.name.namespace.clone(), subset.of.name.value.0.clone());
+        match self.get(&name)?.source {
+            Source::Mesh(whole) if whole.body.spec.subset.is_none() => Some(whole),
+            Source::Mesh(_) | Source::Core(_) => None,
+        }
+    }
+
     /// The port of that name.
     pub(crate) fn port(&self, name: &ServicePort) -> Option<&EntryPort<'a>> {
         self.get(&name.service)?.port(name.port)

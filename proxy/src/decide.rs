@@ -14,6 +14,7 @@ mod resolve;
 
 pub(crate) use connection::share_of as connection_share;
 pub use connection::{ConnectionFacts, Heard, Opening, PassTo, Passage, connection};
+pub(crate) use dice::mix;
 pub use dice::{Dice, Purpose};
 pub use mirrored::Taken;
 pub use preflight::Preflight;

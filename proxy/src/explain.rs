@@ -6,6 +6,7 @@
 //! retry itself; it listens ([`hears`]) and tells ([`report`]). Nothing is sent and no name is looked up, so what only
 //! the network knows (a dead endpoint, a name without address) is not in it.
 
+mod balancing;
 mod callee;
 mod candidates;
 mod circuit_breaker;

@@ -27,6 +27,7 @@ use hyper::body::Incoming;
 use outrigger_config::model::Limits;
 
 use crate::{
+    balance::hash_on,
     body::{AnswerBody, Gate, Inlet, Key, PATIENCE},
     error::Failure,
     exchange::Exchange,
@@ -42,12 +43,16 @@ use crate::{
 // long: the order of all stages, written once.
 pub(crate) async fn run(
     mut exchange: Exchange,
-    pinned: Pinned<'_>,
+    mut pinned: Pinned<'_>,
     (mut head, body): (Parts, Incoming),
     checked: &Checked,
     limits: &Limits,
 ) -> Response<AnswerBody> {
     let (worker, settings) = (exchange.worker().clone(), &pinned.rule.settings);
+
+    // loadBalancer.hashOn: what the caller has sent, before policy changes it.
+    let of_caller = |on| hash_on::key(on, &head.headers, head.uri.query(), exchange.connection.peer.ip());
+    pinned.key = pinned.target.hash_on().and_then(of_caller);
 
     // The stages that change the head.
     let (injected, copies) = match on_head(&mut head, &pinned) {

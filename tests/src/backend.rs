@@ -141,6 +141,11 @@ impl Backend {
         Self { address, shared, accept }
     }
 
+    /// Its name, which its answers bear as `x-backend`.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

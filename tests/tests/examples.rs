@@ -32,6 +32,7 @@ const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("health-checks.yaml", "health_checks.rs"),
     ("http-proxy.yaml", "interop.rs"),
     ("intercepted.yaml", "../../cli/tests/intercept.rs"),
+    ("load-balancing.yaml", "load_balancing.rs"),
     ("mirror.yaml", "mirror.rs"),
     ("outlier-detection.yaml", "outlier.rs"),
     ("rate-limit.yaml", "rate_limit.rs"),

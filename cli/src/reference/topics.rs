@@ -21,6 +21,7 @@ const PAGES: &[Page] = pages![
     "hosts",
     "routing",
     "connections",
+    "load-balancing",
     "interception",
     "precedence",
     "retries",

@@ -11,7 +11,7 @@ use crate::{
     convert::Spanned,
     model::{Endpoint, EndpointAddress, Endpoints, ObjectName, ServicePort},
     objects::Object,
-    schema::{EndpointSlice, MeshService, Service, Transport},
+    schema::{EndpointSlice, MeshEndpoint, MeshService, Service, SubsetBody, Transport},
     services::{Entry, EntryPort, Source, is_external},
 };
 
@@ -62,7 +62,10 @@ fn of_port(scope: &Scope<'_>, slices: &Slices<'_>, entry: &Entry<'_>, port: &Ent
 }
 
 fn of_mesh_service(scope: &Scope<'_>, object: &Object<MeshService>) -> Vec<Endpoint> {
-    let written = object.body.spec.endpoints.iter();
+    let subset = object.body.spec.subset.as_ref();
+    let Some(whole) = scope.services.whole(object) else { return Vec::new() };
+    let written = whole.body.spec.endpoints.iter();
+    let written = written.filter(|endpoint| subset.is_none_or(|subset| in_subset(endpoint, subset)));
     let endpoints = written.filter_map(|endpoint| {
         let address = match (&endpoint.address, &endpoint.dns) {
             (Some(address), _) => EndpointAddress::Ip(address.value.0),
@@ -79,6 +82,12 @@ fn of_mesh_service(scope: &Scope<'_>, object: &Object<MeshService>) -> Vec<Endpo
         })
     });
     endpoints.collect()
+}
+
+/// Whether an endpoint has all labels of a subset.
+pub(crate) fn in_subset(endpoint: &MeshEndpoint, subset: &SubsetBody) -> bool {
+    let mut wanted = subset.labels.0.iter();
+    wanted.all(|(name, value)| endpoint.labels.get(name).is_some_and(|has| has.value == value.value))
 }
 
 /// An ExternalName Service is another name for a host.

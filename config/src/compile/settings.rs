@@ -43,6 +43,8 @@ pub(crate) struct Layers<'a> {
     /// Policies without a target: what they hold is for every Service of their namespace.
     by_namespace: HashMap<&'a str, Vec<Layer<'a>>>,
     defaults: Vec<Layer<'a>>,
+    /// The MeshService of which another one is a subset.
+    wholes: HashMap<&'a ObjectName, ObjectName>,
     /// Merged settings of Services that were asked for, so that equal ones are one value.
     merged: RefCell<HashMap<Option<ObjectName>, Arc<TrafficSettings>>>,
 }
@@ -79,11 +81,16 @@ impl<'a> Layers<'a> {
                 policy: None,
                 span: body.span,
             });
+        let wholes = objects.mesh_services.iter().filter_map(|object| {
+            let of = &object.body.spec.subset.as_ref()?.of.name.value.0;
+            Some((&object.name, ObjectName::new(object.name.namespace.clone(), of.clone())))
+        });
         Self {
             sources,
             by_target,
             by_namespace,
             defaults: defaults.take(1).collect(),
+            wholes: wholes.collect(),
             merged: RefCell::default(),
         }
     }
@@ -115,9 +122,11 @@ impl<'a> Layers<'a> {
     }
 
     fn of_service(&self, service: Option<&ObjectName>) -> Vec<Layer<'a>> {
-        let own = service.and_then(|name| self.by_target.get(&(TargetName::Service, name.clone(), None)));
+        let of = |name: &ObjectName| self.by_target.get(&(TargetName::Service, name.clone(), None));
+        let own = service.and_then(of);
+        let whole = service.and_then(|name| self.wholes.get(name)).and_then(of);
         let around = service.and_then(|name| self.by_namespace.get(&*name.namespace));
-        own.into_iter().chain(around).flatten().chain(&self.defaults).copied().collect()
+        own.into_iter().chain(whole).chain(around).flatten().chain(&self.defaults).copied().collect()
     }
 
     /// The settings of a rule for requests to the Service; those of the Service itself where nothing is added.

@@ -14,6 +14,8 @@ use crate::{
 /// TLS to the endpoints of a destination; `None`: plaintext.
 pub(super) fn outward(scope: &Scope<'_>, entry: &Entry<'_>) -> Option<Arc<OutwardTls>> {
     let Source::Mesh(object) = entry.source else { return None };
+    // A subset's is that of the whole, unless it says something of its own.
+    let object = if object.body.spec.tls.is_none() { scope.services.whole(object)? } else { object };
     let body = object.body.spec.tls.as_ref().filter(|body| body.mode.value != TlsMode::Disabled)?;
     let file = |written: &Option<Spanned<FilePath>>| {
         let written = written.as_ref()?;

@@ -33,6 +33,7 @@ pub(super) fn of(
         name: sidecar.name.clone(),
         version: sidecar.body.metadata.labels.get(VERSION).map(|version| version.value.clone()),
         origin: scope.origin(&sidecar.span),
+        zone: spec.zone.as_ref().map(|zone| zone.0.clone()),
         service_account: spec
             .service_account
             .as_ref()

@@ -25,6 +25,7 @@ macro_rules! object {
         }
 
         impl $crate::convert::FromNode for $name {
+            #[allow(unused_variables, reason = "an object may have no fields")]
             fn from_node(
                 node: &$crate::yaml::Node,
                 cx: &mut $crate::convert::Context<'_>,
@@ -51,6 +52,7 @@ macro_rules! object {
                 concat!(module_path!(), "::", stringify!($name)).into()
             }
 
+            #[allow(unused_mut, unused_variables, reason = "an object may have no fields")]
             fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
                 let mut object = $crate::convert::ObjectSchema::new(concat!($( $doc, "\n" ),*));
                 $(

@@ -12,7 +12,7 @@ mod timeouts;
 pub use circuit_breaker::{CircuitBreaker, Fallback, FixedResponse, OpenTime, ServiceLimits, Trip};
 pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
 pub use health_check::{Check, HealthCheck};
-pub use load_balancer::{Balance, LoadBalancer};
+pub use load_balancer::{Balance, HashOn, LoadBalancer, Locality};
 pub use outlier_detection::{FailurePercent, OutlierDetection, SuccessRate};
 pub use rate_limit::{RateLimit, RateLimitBy};
 pub use retry::{Backoff, Retry, RetryBudget, RetryOn};

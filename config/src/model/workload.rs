@@ -13,6 +13,8 @@ pub struct Workload {
     pub version: Option<Arc<str>>,
     /// Where the Sidecar stands.
     pub origin: Origin,
+    /// The zone in which the proxy stands.
+    pub zone: Option<Arc<str>>,
     /// The service account, `default` unless set.
     pub service_account: Arc<str>,
     /// Listeners for requests to the app.

@@ -39,7 +39,7 @@ object! {
         addresses("addresses"): List<Spanned<Text>>,
         /// Whether it takes requests.
         conditions("conditions"): Option<Conditions>,
-        /// The zone it stands in. Shown; it does not change where requests go.
+        /// The zone it stands in, for `loadBalancer.locality`.
         zone("zone"): Option<Text>,
     }
     ignored {

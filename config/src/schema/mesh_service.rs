@@ -2,8 +2,8 @@
 
 use super::Metadata;
 use crate::convert::{
-    Any, Bounded, DnsTarget, FilePath, Host, List, Port, ServerName, SocketAddress, Spanned, Strict, Text,
-    TextMap, choice, object,
+    Any, Bounded, DnsTarget, FilePath, Host, List, Port, ServerName, SocketAddress, Spanned, Strict,
+    Subdomain, Text, TextMap, choice, object,
 };
 
 object! {
@@ -29,9 +29,11 @@ object! {
         hosts("hosts"): List<Spanned<Host>>,
         /// Its ports, at least one, each number once.
         ports("ports"): List<MeshPort>,
-        /// Its endpoints; each serves every port, on its own port number. Without any, requests are answered 503
-        /// `no_endpoint` (OR153).
+        /// Its endpoints; each serves every port, on its own port number. Without any, and without `subset`, requests are
+        /// answered 503 `no_endpoint` (OR153).
         endpoints("endpoints"): List<MeshEndpoint>,
+        /// Instead of endpoints (OR126): those of another MeshService with certain labels.
+        subset("subset"): Option<SubsetBody>,
         /// TLS to its endpoints, which stand outside the mesh; unset: plaintext. Callers go on to speak plain HTTP: the proxy
         /// adds TLS, within `timeouts.connect`. An endpoint to which TLS cannot be had is never spoken to without it:
         /// requests are answered 503 `tls_failed`.
@@ -47,6 +49,28 @@ object! {
         /// What the endpoints speak, whatever the caller speaks. Unless set: TCP where a TCPRoute is attached to the port, TLS
         /// where a TLSRoute is, gRPC where a GRPCRoute sends calls to it, else HTTP/1.1.
         protocol("protocol"): Strict<Protocol>,
+    }
+}
+
+object! {
+    /// The endpoints of another MeshService that have certain labels: a version, a shard. A backendRef of group
+    /// `outrigger.dev` and kind `MeshService` names the subset as any other.
+    ///
+    /// It is a MeshService of its own: it has its own ports and what they speak, and the load and the failures of its endpoints are counted
+    /// for it alone. TLS and TrafficPolicies of the other MeshService hold for it where it has none of its own.
+    pub(crate) struct SubsetBody {
+        /// The MeshService that has the endpoints.
+        of("of"): SubsetOf,
+        /// Labels, at least one; an endpoint must have all of them. None that has is a warning (OR153).
+        labels("labels"): TextMap,
+    }
+}
+
+object! {
+    /// A MeshService of the same namespace.
+    pub(crate) struct SubsetOf {
+        /// Its name. One that does not exist is an error (OR141), as is a v1 Service, or a subset (OR142).
+        name("name"): Spanned<Subdomain>,
     }
 }
 
@@ -75,9 +99,9 @@ object! {
         dns("dns"): Option<DnsTarget>,
         /// Its share of the traffic relative to the others.
         weight("weight"): Strict<Bounded<1, 65535>> = 1,
-        /// The zone it stands in. Shown; it does not change where requests go.
+        /// The zone it stands in, for `loadBalancer.locality`.
         zone("zone"): Option<Text>,
-        /// Its labels. Shown; they do not change where requests go.
+        /// Its labels, by which a subset may choose it.
         labels("labels"): TextMap,
     }
     exactly_one ["address", "dns"]

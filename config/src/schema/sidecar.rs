@@ -1,7 +1,9 @@
 //! `Sidecar`: where a local proxy listens, which app stands behind it, and who it is.
 
 use super::{Metadata, ServiceRef};
-use crate::convert::{Any, Flag, List, Port, SocketAddress, Spanned, Strict, Subdomain, choice, object};
+use crate::convert::{
+    Any, Flag, List, Port, SocketAddress, Spanned, Strict, Subdomain, Text, choice, object,
+};
 
 object! {
     /// One proxy for local use: its listeners and the app behind it.
@@ -28,6 +30,8 @@ object! {
     pub(crate) struct SidecarSpec {
         /// The service account of the app: the last part of its identity.
         service_account("serviceAccount"): Option<Subdomain> = SidecarSpec::SERVICE_ACCOUNT,
+        /// The zone in which it stands: endpoints of the same `zone` are near, for `loadBalancer.locality`.
+        zone("zone"): Option<Text>,
         /// Listeners for requests to the app, each with a port of its own (OR149).
         inbound("inbound"): List<Inbound>,
         /// Listeners for requests of the app, each with a port of its own (OR149).

@@ -14,7 +14,7 @@ pub(crate) use circuit_breaker::{
 };
 pub(crate) use fault::FaultBody;
 pub(crate) use health_check::HealthCheckBody;
-pub(crate) use load_balancer::{Balance, LoadBalancerBody};
+pub(crate) use load_balancer::{Balance, HashOnBody, LoadBalancerBody, LocalityBody, Prefer, SlowStartBody};
 pub(crate) use outlier_detection::{FailurePercentBody, OutlierDetectionBody, Run, SuccessRateBody};
 pub(crate) use rate_limit::{RateLimitBody, RateLimitBy};
 pub(crate) use retry::{Condition, RetryBody};

@@ -1,7 +1,8 @@
 //! The Mesh object: limits that must be more than nothing, and its default policy.
 
 use super::{
-    Checks, faults, health_check, limits, outlier_detection, policies, repeats, telemetry, timeouts,
+    Checks, faults, health_check, limits, load_balancer, outlier_detection, policies, repeats, telemetry,
+    timeouts,
 };
 use crate::diagnostic::{Code, Fault};
 
@@ -26,6 +27,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         }
         if let Some(defaults) = &spec.defaults {
             timeouts::policy(&defaults.timeouts, checks);
+            load_balancer::check(&defaults.load_balancer, checks);
             outlier_detection::check(&defaults.outlier_detection, checks);
             health_check::check(&defaults.health_check, checks);
             policies::retry(&defaults.retry, checks);

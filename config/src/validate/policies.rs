@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use super::{Checks, faults, health_check, limits, outlier_detection, repeats, timeouts};
+use super::{Checks, faults, health_check, limits, load_balancer, outlier_detection, repeats, timeouts};
 use crate::{
     convert::Setting,
     diagnostic::{Code, Fault},
@@ -38,6 +38,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
         of_service_alone(policy, checks);
         of_requests_alone(policy, checks);
         timeouts::policy(&spec.timeouts, checks);
+        load_balancer::check(&spec.load_balancer, checks);
         outlier_detection::check(&spec.outlier_detection, checks);
         health_check::check(&spec.health_check, checks);
         retry(&spec.retry, checks);

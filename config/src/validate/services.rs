@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Checks, tls};
+use super::{Checks, subset, tls};
 use crate::{
     compile::{SERVICE_NAME, service_of},
     convert::{List, Port, Spanned},
@@ -32,7 +32,7 @@ fn mesh_service(object: &Object<MeshService>, checks: &mut Checks<'_>) {
         checks.push(fault.help("add one, such as `ports: [{port: 80, protocol: http1}]`"));
     }
     once_each(spec.ports.iter().map(|port| &port.port), checks);
-    if spec.endpoints.is_empty() && spec.endpoints.complete {
+    if !subset::check(object, checks) && spec.endpoints.is_empty() && spec.endpoints.complete {
         let message = "the MeshService has no endpoints: every request to it is answered 503";
         let fault = Fault::warning(Code::NoEndpoints, object.span, message);
         checks.push(fault.help("add one, such as `endpoints: [{address: \"127.0.0.1:9000\"}]`"));

@@ -45,6 +45,7 @@ impl ServiceView {
                 protocol: from.protocol,
                 circuit_breaker: port.backend.circuit_breaker.as_deref().map(BreakerView::of),
                 panic: set.panics(),
+                near_percent: set.near_percent(),
                 endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
             }
         };
@@ -66,6 +67,9 @@ pub struct PortView {
     pub protocol: AppProtocol,
     /// Too few endpoints are usable, so all are used.
     pub panic: bool,
+    /// Percent of the requests that stay in the proxy's own zone, where that counts: see `loadBalancer.locality`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub near_percent: Option<f64>,
     /// Its circuit breaker, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<BreakerView>,
@@ -121,8 +125,14 @@ impl BreakerView {
 pub struct EndpointView {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its share of the traffic, relative to the others'.
+    /// Its share of the traffic, relative to the others', as policy lists it.
     pub weight: u32,
+    /// Percent of that share that it has so far, while it grows: see `loadBalancer.slowStart`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm_percent: Option<u32>,
+    /// The zone it stands in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
     /// Requests that it is working on for this proxy, and connections that are passed on to it whole.
     pub requests_open: u64,
     /// Whether requests may go to it.
@@ -172,7 +182,9 @@ impl EndpointView {
         let [server_errors, gateway_errors, local_errors] = runs;
         Self {
             address: endpoint.address,
-            weight: endpoint.weight,
+            weight: endpoint.listed,
+            warm_percent: (endpoint.warm < 100).then_some(endpoint.warm),
+            zone: endpoint.zone.clone(),
             requests_open: u64::from(endpoint.state.open()),
             state,
             ejected_by: why.map(|why| why.as_str()),
@@ -229,7 +241,10 @@ fn table(services: &[ServiceView]) -> String {
             rows.extend(port.endpoints.iter().map(|endpoint| {
                 row([
                     endpoint.address.to_string(),
-                    endpoint.weight.to_string(),
+                    match endpoint.warm_percent {
+                        None => endpoint.weight.to_string(),
+                        Some(percent) => format!("{} ({percent}%)", endpoint.weight),
+                    },
                     endpoint.requests_open.to_string(),
                     endpoint.told(port.panic),
                 ])

@@ -15,6 +15,8 @@ fn state() -> Arc<AdminState> {
     let endpoint = EndpointView {
         address: "10.0.0.1:8080".parse().expect("an address"),
         weight: 2,
+        warm_percent: None,
+        zone: None,
         requests_open: 3,
         state: crate::balance::State::Ejected,
         ejected_by: Some("consecutive5xx"),
@@ -28,6 +30,7 @@ fn state() -> Arc<AdminState> {
         protocol: outrigger_config::model::AppProtocol::Grpc,
         circuit_breaker: None,
         panic: false,
+        near_percent: None,
         endpoints: vec![endpoint],
     };
     let empty = PortView { port: 81, endpoints: Vec::new(), ..port.clone() };

@@ -4,6 +4,8 @@
 //! rebuilds nothing else. A cell outlives reloads. Names are listed here and resolved elsewhere: whoever resolves
 //! them hands the addresses in; so are endpoints judged and checked. Writers take a lock that no request ever touches.
 
+mod source;
+
 use std::{
     net::{IpAddr, SocketAddr},
     sync::{
@@ -25,6 +27,7 @@ use super::{
     standing::{Health, LastCheck, State},
     visit::Watch,
 };
+use source::{Listed, Place, Resolved, Source};
 
 /// Holds the current [`EndpointSet`] of one Service port.
 #[derive(Debug)]
@@ -34,37 +37,6 @@ pub struct EndpointCell {
     source: Mutex<Source>,
     /// Told of every new set, by its version; for whoever follows the endpoints and is no request.
     told: watch::Sender<u64>,
-}
-
-/// What the set is made of.
-#[derive(Debug, Default)]
-struct Source {
-    listed: Vec<Listed>,
-    resolved: Vec<Resolved>,
-    /// How attempts are judged, and who acts on it; `None`: nobody does.
-    watch: Option<Arc<Watch>>,
-    /// See [`model::LoadBalancer::panic_below`].
-    panic_below: f64,
-    /// When the interval ends in which rates are counted.
-    interval_ends: Option<Instant>,
-    /// Whether the last look found a panic.
-    panicked: bool,
-    /// Which checks count: the last ones that began, by how many began before.
-    checks: u64,
-}
-
-/// An endpoint as policy lists it; a change of any other field does not concern the set.
-#[derive(Debug, PartialEq)]
-struct Listed {
-    address: model::EndpointAddress,
-    weight: u32,
-}
-
-#[derive(Debug)]
-struct Resolved {
-    host: Arc<str>,
-    port: u16,
-    addresses: Vec<IpAddr>,
 }
 
 impl Default for EndpointCell {
@@ -82,7 +54,7 @@ impl EndpointCell {
     /// A cell with one fixed address: the app behind an inbound listener.
     pub fn fixed(address: SocketAddr) -> Self {
         let cell = Self::default();
-        cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1 }]);
+        cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1, zone: None }]);
         cell
     }
 
@@ -108,7 +80,7 @@ impl EndpointCell {
 
     /// An active check of an endpoint has ended, and with it the endpoint's health may have changed.
     pub(crate) fn checked(&self, by: u64, address: SocketAddr, health: Health, last: LastCheck) {
-        let source = self.source.lock();
+        let mut source = self.source.lock();
         if source.checks != by {
             return;
         }
@@ -126,7 +98,7 @@ impl EndpointCell {
             // What requests met while it was unwell says nothing any more.
             endpoint.state.tally.forget();
         }
-        self.publish(&source);
+        self.publish(&mut source, now());
         source.ring();
     }
 
@@ -138,7 +110,7 @@ impl EndpointCell {
             let mut standing = endpoint.state.standing.lock();
             (standing.health, standing.last_check) = (Health::Unknown, None);
         }
-        self.publish(&source);
+        self.publish(&mut source, now());
         source.ring();
     }
 
@@ -158,7 +130,11 @@ impl EndpointCell {
         self.set_listed(
             endpoints
                 .iter()
-                .map(|endpoint| Listed { address: endpoint.address.clone(), weight: endpoint.weight.max(1) })
+                .map(|endpoint| Listed {
+                    address: endpoint.address.clone(),
+                    weight: endpoint.weight.max(1),
+                    zone: endpoint.zone.clone(),
+                })
                 .collect(),
         );
     }
@@ -175,7 +151,7 @@ impl EndpointCell {
         };
         if known.addresses != addresses {
             known.addresses = addresses;
-            self.publish(&source);
+            self.publish(&mut source, now());
             source.ring();
         }
     }
@@ -203,22 +179,30 @@ impl EndpointCell {
             });
         }
         source.listed = listed;
-        self.publish(&source);
+        self.publish(&mut source, now());
         source.ring();
     }
 
-    /// From now on the endpoints are judged and chosen from as these settings say; `bell` tells who acts on it.
+    /// From now on the endpoints are chosen from so, by a proxy that stands in this zone.
+    pub(crate) fn arrange(&self, how: &model::LoadBalancer, zone: Option<&Arc<str>>) {
+        let mut source = self.source.lock();
+        if source.how != *how || source.zone.as_ref() != zone {
+            (source.how, source.zone) = (how.clone(), zone.cloned());
+            self.publish(&mut source, now());
+        }
+    }
+
+    /// From now on the endpoints are judged as these settings say; `bell` tells who acts on it.
     pub(super) fn govern(&self, settings: &model::TrafficSettings, bell: Bell) {
         let mut source = self.source.lock();
-        let panic_below = settings.load_balancer.panic_below;
         let limits = &settings.outlier_detection;
         let same = source.watch.as_ref().is_some_and(|watch| watch.limits == *limits);
-        if same && source.panic_below == panic_below {
+        if same && source.how == settings.load_balancer {
             return;
         }
         source.watch = Some(Arc::new(Watch { limits: limits.clone(), bell }));
-        (source.panic_below, source.interval_ends) = (panic_below, None);
-        self.publish(&source);
+        (source.how, source.interval_ends) = (settings.load_balancer.clone(), None);
+        self.publish(&mut source, now());
     }
 
     /// Judges the endpoints by what attempts came to, and publishes them anew where that changes something.
@@ -244,8 +228,11 @@ impl EndpointCell {
             }
             changes.push((all[judged.index].address, judged.change));
         }
-        if changes.iter().any(|(_, change)| !matches!(change, Change::Forgiven | Change::Withheld(_))) {
-            self.publish(&source);
+        let stepped = source.warms_at.is_some_and(|at| at <= now);
+        if stepped
+            || changes.iter().any(|(_, change)| !matches!(change, Change::Forgiven | Change::Withheld(_)))
+        {
+            self.publish(&mut source, now);
         }
         let set = self.current.load();
         let panicked = std::mem::replace(&mut source.panicked, set.panics());
@@ -255,38 +242,49 @@ impl EndpointCell {
             states: State::ALL.map(|state| all.iter().filter(|endpoint| endpoint.stands() == state).count()),
             panic: set.panics(),
             panicked: set.panics() && !panicked,
-            next: dues.chain(source.interval_ends).min(),
+            next: dues.chain(source.interval_ends).chain(source.warms_at).min(),
         }
     }
 
     /// Makes the set of `source` the current one. Called with the lock held, so versions only grow.
-    fn publish(&self, source: &Source) {
+    fn publish(&self, source: &mut Source, now: Instant) {
         let old = self.current.load();
         let kept: foldhash::HashMap<SocketAddr, &Arc<Endpoint>> =
             old.all().iter().map(|endpoint| (endpoint.address, endpoint)).collect();
         let version = old.version() + 1;
-        let watch = &source.watch;
-        let same_watch = |old: &Endpoint| match (&old.watch, watch) {
-            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
-            (old, new) => old.is_none() && new.is_none(),
-        };
-        let endpoints = source
+        let places: Vec<Place> = source
             .weights()
             .into_iter()
-            .map(|(address, weight)| match kept.get(&address) {
-                Some(old) if old.weight == weight && same_watch(old) => Arc::clone(old),
-                known => Arc::new(Endpoint {
-                    address,
-                    weight,
-                    state: known.map(|old| old.state.clone()).unwrap_or_default(),
-                    watch: watch.clone(),
-                }),
+            .map(|(address, listed, zone)| {
+                let state = kept.get(&address).map(|old| old.state.clone()).unwrap_or_default();
+                Place { address, listed, zone, state }
             })
             .collect();
-        self.current.store(Arc::new(EndpointSet::of(version, endpoints, source.panic_below)));
+        let warm = source.warm(&places, &old, now);
+        let scaled = warm.iter().any(|percent| *percent < 100);
+        let endpoints = places
+            .into_iter()
+            .zip(warm)
+            .map(|(place, warm)| {
+                let Place { address, listed, zone, state } = place;
+                let weight = if scaled { listed.saturating_mul(warm) } else { listed };
+                let made =
+                    Endpoint { address, weight, listed, warm, zone, state, watch: source.watch.clone() };
+                match kept.get(&address) {
+                    Some(old) if old.is_same(&made) => Arc::clone(old),
+                    _ => Arc::new(made),
+                }
+            })
+            .collect();
+        let set = EndpointSet::of(version, endpoints, &source.how, source.zone.as_ref());
+        self.current.store(Arc::new(set));
         self.version.store(version, Ordering::Release);
         self.told.send_replace(version);
     }
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 /// What there is to judge an endpoint by. `ended`: the requests of the interval are taken, and the next one begins.
@@ -301,39 +299,7 @@ fn case(endpoint: &Endpoint, ended: bool) -> Case {
     }
 }
 
-impl Source {
-    /// Whoever acts on changes has to look.
-    fn ring(&self) {
-        if let Some(watch) = &self.watch {
-            watch.bell.ring();
-        }
-    }
-
-    /// Every address once, in the order of the list; one that is listed twice has both weights.
-    fn weights(&self) -> Vec<(SocketAddr, u32)> {
-        let mut all: Vec<(SocketAddr, u32)> = Vec::with_capacity(self.listed.len());
-        let mut index: foldhash::HashMap<SocketAddr, usize> = foldhash::HashMap::default();
-        let mut add = |address: SocketAddr, weight: u32| {
-            let at = *index.entry(address).or_insert(all.len());
-            match all.get_mut(at) {
-                Some(entry) => entry.1 = entry.1.saturating_add(weight),
-                None => all.push((address, weight)),
-            }
-        };
-        for listed in &self.listed {
-            match &listed.address {
-                model::EndpointAddress::Ip(address) => add(*address, listed.weight),
-                model::EndpointAddress::Dns { host, port } => self
-                    .resolved
-                    .iter()
-                    .filter(|known| known.host == *host && known.port == *port)
-                    .flat_map(|known| &known.addresses)
-                    .for_each(|ip| add(SocketAddr::new(*ip, *port), listed.weight)),
-            }
-        }
-        all
-    }
-}
-
+#[cfg(test)]
+mod arranged;
 #[cfg(test)]
 mod tests;

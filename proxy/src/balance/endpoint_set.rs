@@ -5,10 +5,14 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use outrigger_config::model::LoadBalancer;
+
 use super::{
     EndpointState,
+    locality::{self, Split},
     outlier::Phase,
     standing::{Health, Report, State},
+    table::Table,
     visit::Watch,
 };
 
@@ -17,8 +21,14 @@ use super::{
 pub struct Endpoint {
     /// Where to connect.
     pub address: SocketAddr,
-    /// Its share relative to the others; never 0.
+    /// Its share relative to the others as it is at this moment; never 0.
     pub weight: u32,
+    /// The share that policy lists.
+    pub listed: u32,
+    /// Percent of the listed share that it has so far; 100 but for slow start.
+    pub warm: u32,
+    /// The zone it stands in.
+    pub zone: Option<Arc<str>>,
     /// Its load, and what is known of its health, kept across changes of the set and reloads.
     pub state: Arc<EndpointState>,
     /// How it is judged by what attempts come to; `None`: it is not.
@@ -42,6 +52,16 @@ impl Endpoint {
         self.state.standing.lock().health
     }
 
+    /// Whether it is one with another in all that a set is made of.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let watch = match (&self.watch, &other.watch) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        let key = |of: &Self| (of.address, of.weight, of.listed, of.warm);
+        watch && key(self) == key(other) && self.zone == other.zone
+    }
+
     /// Whether it is about to be judged: until then it is passed over.
     pub(super) fn is_suspect(&self) -> bool {
         matches!(self.state.tally.phase(), Phase::Suspect(_) | Phase::Failed)
@@ -63,22 +83,47 @@ pub struct EndpointSet {
     /// Weights up to and including each; empty where all are equal, the common case, which needs no search.
     sums: Box<[u64]>,
     total: u64,
+    /// What a key is looked up in.
+    table: Option<Table>,
+    /// What is near and what is not, where that counts.
+    split: Option<Box<Split>>,
 }
 
 impl EndpointSet {
-    /// The set of `all` endpoints, of which the usable ones are chosen from; all are where fewer than `panic_below`
-    /// percent are usable.
-    pub(super) fn of(version: u64, all: Arc<[Arc<Endpoint>]>, panic_below: f64) -> Self {
+    /// The set of `all` endpoints, of which the usable ones are chosen from, by `how` and in this zone.
+    pub(super) fn of(
+        version: u64,
+        all: Arc<[Arc<Endpoint>]>,
+        how: &LoadBalancer,
+        zone: Option<&Arc<str>>,
+    ) -> Self {
         let states: Vec<State> = all.iter().map(|endpoint| endpoint.stands()).collect();
         let only = |state| {
             let pairs = all.iter().zip(&states).filter(move |(_, stands)| **stands == state);
             pairs.map(|(endpoint, _)| endpoint.clone())
         };
-        let usable = states.iter().filter(|state| **state == State::Usable).count();
-        let panic = usable < all.len() && (usable as f64) * 100.0 < panic_below * all.len() as f64;
+        let panic = panics(&states, how.panic_below);
         let on_trial = if panic { Box::default() } else { only(State::HalfOpen).collect() };
-        let chosen = if panic || usable == all.len() { all.clone() } else { only(State::Usable).collect() };
-        Self { all, on_trial, panic, ..Self::new(version, chosen) }
+        let all_usable = states.iter().all(|state| *state == State::Usable);
+        let chosen = if panic || all_usable { all.clone() } else { only(State::Usable).collect() };
+        let mut set = Self { on_trial, panic, ..Self::new(version, chosen) };
+        set.all = all;
+        let near = how.locality.zip(zone);
+        set.split = near.and_then(|(locality, zone)| {
+            let usable = set.all.iter().zip(&states).filter(|(_, state)| **state == State::Usable);
+            let usable = locality::weight(usable.map(|(endpoint, _)| endpoint), zone);
+            let whole = locality::weight(set.all.iter(), zone);
+            let part = |near: bool| set.only(|endpoint| locality::is_near(endpoint, zone) == near);
+            let (near, far) = part(true).zip(part(false))?;
+            let near_share = locality::near_share(usable, whole, locality.spill_below);
+            Some(Box::new(Split { near: near.tabled(how), far: far.tabled(how), near_share }))
+        });
+        if set.split.is_some() { set } else { set.tabled(how) }
+    }
+
+    /// With what its policy looks keys up in.
+    fn tabled(self, how: &LoadBalancer) -> Self {
+        Self { table: Table::new(how.policy, &self.endpoints), ..self }
     }
 
     fn new(version: u64, endpoints: Arc<[Arc<Endpoint>]>) -> Self {
@@ -93,7 +138,7 @@ impl EndpointSet {
         let equal = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         let sums = if equal { Box::default() } else { sums };
         let (all, on_trial) = (endpoints.clone(), Box::default());
-        Self { version, endpoints, all, on_trial, panic: false, sums, total }
+        Self { version, endpoints, all, on_trial, panic: false, sums, total, table: None, split: None }
     }
 
     /// Grows with every change of its cell.
@@ -119,6 +164,21 @@ impl EndpointSet {
     /// Whether too few are usable, so that all are chosen from.
     pub fn panics(&self) -> bool {
         self.panic
+    }
+
+    /// What a key is looked up in, for policies that hash.
+    pub(super) fn table(&self) -> Option<&Table> {
+        self.table.as_ref()
+    }
+
+    /// What is near and what is not; `None`: it makes no difference.
+    pub(super) fn split(&self) -> Option<&Split> {
+        self.split.as_deref()
+    }
+
+    /// Percent of the requests that stay in the proxy's own zone; `None`: it makes no difference.
+    pub fn near_percent(&self) -> Option<f64> {
+        self.split.as_ref().map(|split| split.near_share as f64 * 100.0 / locality::WHOLE as f64)
     }
 
     /// How many there are to choose from.
@@ -165,4 +225,10 @@ impl EndpointSet {
         let rest: Arc<[_]> = self.endpoints.iter().filter(|endpoint| keeps(endpoint)).cloned().collect();
         (!rest.is_empty() && rest.len() < self.len()).then(|| Self::new(self.version, rest))
     }
+}
+
+/// Whether so few are usable that all are chosen from.
+pub(super) fn panics(states: &[State], panic_below: f64) -> bool {
+    let usable = states.iter().filter(|state| **state == State::Usable).count();
+    usable < states.len() && (usable as f64) * 100.0 < panic_below * states.len() as f64
 }

@@ -16,7 +16,7 @@ pub(super) fn least_request(set: &EndpointSet, dice: &mut Dice) -> usize {
 
 /// The one with the smaller latency times queue, of a set of two or more.
 pub(super) fn peak_ewma(set: &EndpointSet, now: Instant, dice: &mut Dice) -> usize {
-    two(set, dice, |a, b| b.state.cost(b.weight, now) < a.state.cost(a.weight, now))
+    two(set, dice, |a, b| b.state.cost(b.listed, now) < a.state.cost(a.listed, now))
 }
 
 /// Draws two different indices, and takes the second if `second_is_better`.

@@ -13,6 +13,8 @@ use crate::decide::Dice;
 #[derive(Debug, Default)]
 pub struct Turn {
     version: Option<u64>,
+    /// The sum of the weights that the credits are measured in.
+    total: u64,
     credits: Vec<Credit>,
 }
 
@@ -55,12 +57,17 @@ impl Turn {
             .iter()
             .map(|endpoint| Credit {
                 state: endpoint.state.clone(),
-                credit: old
-                    .get(&Arc::as_ptr(&endpoint.state))
-                    .copied()
-                    .unwrap_or_else(|| dice.below(total) as i64),
+                credit: match old.get(&Arc::as_ptr(&endpoint.state)) {
+                    Some(credit) => scaled(*credit, self.total, total),
+                    None => dice.below(total) as i64,
+                },
             })
             .collect();
-        self.version = Some(set.version());
+        (self.version, self.total) = (Some(set.version()), total);
     }
+}
+
+/// A credit in the measure of other weights: those of a slow start are a hundred times those that are listed.
+fn scaled(credit: i64, from: u64, to: u64) -> i64 {
+    (i128::from(credit) * i128::from(to) / i128::from(from.max(1))) as i64
 }

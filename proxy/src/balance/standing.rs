@@ -33,6 +33,8 @@ pub(super) struct Standing {
     pub(super) sentence: Sentence,
     pub(super) health: Health,
     pub(super) last_check: Option<LastCheck>,
+    /// When it came into use, where its share grows from then on.
+    pub(super) warms_since: Option<Instant>,
 }
 
 /// Where an endpoint stands, in the words of the admin API and of the metrics.

@@ -46,7 +46,9 @@ fn shares(cell: &Arc<EndpointCell>, policy: Balance, picks: u64) -> Vec<u64> {
     let now = Instant::now();
     let mut counts = vec![0; cell.load().len()];
     for n in 0..picks {
-        let picked = balancer.pick(cell, policy, Ask { tried: &[], stay: None, now }, &mut dice(n)).unwrap();
+        let picked = balancer
+            .pick(cell, policy, Ask { tried: &[], stay: None, key: None, now }, &mut dice(n))
+            .unwrap();
         counts[cell.load().endpoints().iter().position(|one| one.address == picked.address).unwrap()] += 1;
     }
     counts
@@ -54,7 +56,7 @@ fn shares(cell: &Arc<EndpointCell>, policy: Balance, picks: u64) -> Vec<u64> {
 
 #[test]
 fn one_and_none() {
-    let ask = Ask { tried: &[address(0)], stay: None, now: Instant::now() };
+    let ask = Ask { tried: &[address(0)], stay: None, key: None, now: Instant::now() };
     for policy in ALL {
         assert!(Balancer::default().pick(&cell(&[]), policy, ask, &mut dice(0)).is_none());
         let only = Balancer::default().pick(&cell(&[1]), policy, ask, &mut dice(0)).unwrap();
@@ -67,7 +69,7 @@ fn round_robin_is_exact_and_spread_out() {
     assert_eq!(shares(&cell(&[5, 1, 1]), Balance::RoundRobin, 700), [500, 100, 100]);
     let cell = cell(&[1, 1, 1]);
     let balancer = Balancer::default();
-    let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+    let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
     let order: Vec<_> = (0..6)
         .map(|n| balancer.pick(&cell, Balance::RoundRobin, ask, &mut dice(n)).unwrap().address)
         .collect();
@@ -80,7 +82,7 @@ fn least_request_prefers_the_idle_relative_to_weight() {
     let cell = cell(&[1, 4]);
     let set = cell.load();
     let balancer = Balancer::default();
-    let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+    let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
     let pick = |n| balancer.pick(&cell, Balance::LeastRequest, ask, &mut dice(n)).unwrap().address;
     let small = set.endpoints()[0].state.begin();
     assert!((0..100).all(|n| pick(n) == address(1)));
@@ -98,7 +100,7 @@ fn peak_ewma_leaves_the_slow_one_and_comes_back() {
     let start = Instant::now();
     let pick = |n, now| {
         balancer
-            .pick(&cell, Balance::PeakEwma, Ask { tried: &[], stay: None, now }, &mut dice(n))
+            .pick(&cell, Balance::PeakEwma, Ask { tried: &[], stay: None, key: None, now }, &mut dice(n))
             .unwrap()
             .address
     };
@@ -154,7 +156,7 @@ fn names_bring_their_addresses() {
 #[test]
 fn a_worker_forgets_cells_that_are_gone() {
     let balancer = Balancer::default();
-    let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+    let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
     for n in 0..1_000 {
         let cell = cell(&[1, 2]);
         assert!(balancer.pick(&cell, Balance::RoundRobin, ask, &mut dice(n)).is_some());
@@ -174,7 +176,7 @@ fn picks_while_the_set_changes_are_of_one_set_or_the_other() {
         let balancer = Balancer::default();
         for n in 0..2_000 {
             for policy in ALL {
-                let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+                let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
                 assert!(balancer.pick(&cell, policy, ask, &mut dice(n)).is_some());
             }
         }
@@ -207,7 +209,7 @@ proptest! {
     fn busy_shares_follow_the_weights(weights in vec(1u32..=5, 2..8)) {
         let cell = cell(&weights);
         let balancer = Balancer::default();
-        let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+        let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
         let total: u32 = weights.iter().sum();
         let open: Vec<_> = (0..u64::from(total) * 50)
             .map(|n| balancer.pick(&cell, Balance::LeastRequest, ask, &mut dice(n)).unwrap().state.begin())
@@ -232,7 +234,7 @@ proptest! {
         let balancer = Balancer::default();
         for policy in ALL {
             for n in 0..20 {
-                let ask = Ask { tried: &tried, stay: None, now: Instant::now() };
+                let ask = Ask { tried: &tried, stay: None, key: None, now: Instant::now() };
                 let picked = balancer.pick(&cell, policy, ask, &mut dice(seed ^ n)).unwrap();
                 prop_assert_eq!(tried.contains(&picked.address), !others);
             }
@@ -247,7 +249,7 @@ proptest! {
             cell.replace(&endpoints(&weights));
             for policy in ALL {
                 for n in 0..8 {
-                    let ask = Ask { tried: &[], stay: None, now: Instant::now() };
+                    let ask = Ask { tried: &[], stay: None, key: None, now: Instant::now() };
                     let picked = balancer.pick(&cell, policy, ask, &mut dice(seed ^ n));
                     prop_assert_eq!(picked.is_some(), !weights.is_empty());
                     prop_assert!(picked.is_none_or(|one| (0..weights.len()).any(|n| one.address == address(n))));

@@ -11,7 +11,7 @@ use std::{
 
 use outrigger_config::model::Balance;
 
-use super::{Ask, EndpointCell, EndpointSet, Turn, Visit, pick, random};
+use super::{Ask, EndpointCell, EndpointSet, Turns, Visit, pick, random};
 use crate::decide::Dice;
 
 /// Below this many slots nobody looks for cells that are gone.
@@ -34,7 +34,7 @@ struct Slots {
 struct Slot {
     cell: Weak<EndpointCell>,
     set: Arc<EndpointSet>,
-    turn: Turn,
+    turns: Turns,
 }
 
 impl Balancer {
@@ -61,7 +61,7 @@ impl Balancer {
         if let Some(probe) = (!stays).then(|| probes.next()).flatten() {
             return Some(probe);
         }
-        let mut picked = pick(set, policy, &mut slot.turn, ask, dice)?;
+        let mut picked = pick(set, policy, &mut slot.turns, ask, dice)?;
         if picked.is_suspect() {
             // Seldom, and not for long: until it was judged.
             let rest = set.only(|endpoint| !endpoint.is_suspect() && !ask.tried.contains(&endpoint.address));
@@ -87,7 +87,7 @@ impl Slots {
         self.by_cell.entry(key).or_insert_with(|| Slot {
             cell: Arc::downgrade(cell),
             set: cell.load(),
-            turn: Turn::default(),
+            turns: Turns::default(),
         })
     }
 }

@@ -75,7 +75,8 @@ impl Dice {
     }
 }
 
-fn mix(mut z: u64) -> u64 {
+/// Spreads what differs over all bits; no two numbers come to the same.
+pub(crate) fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)

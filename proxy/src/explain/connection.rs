@@ -283,8 +283,7 @@ impl Explainer {
                 let backend = passage.backend();
                 share.backend = name(backend);
                 share.endpoints = self.endpoints(backend);
-                share.load_balancer =
-                    (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+                self.balancing(&mut share, backend);
                 share.circuit_breaker = circuit_breaker::of_backend(backend);
                 share.usable = usable::told(backend, share.endpoints.len());
                 share.tls = passage.tls(heard).and_then(|_| self.tls(backend));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use outrigger_config::{
     format_duration,
-    model::{self, Balance, Limits, SettingLayer, SettingOrigin, SettingOrigins, TrafficSettings},
+    model::{self, Limits, SettingLayer, SettingOrigin, SettingOrigins, TrafficSettings},
 };
 
 use super::report::{ConnectionTimeouts, Retry, RetryCase, Setting, Timeouts};
@@ -85,12 +85,7 @@ pub(super) fn connection(settings: &TrafficSettings, limits: &Limits) -> Connect
 
 /// How an endpoint of a backend with these settings is chosen.
 pub(super) fn load_balancer(settings: &TrafficSettings) -> Setting<String> {
-    let word = match settings.load_balancer.policy {
-        Balance::LeastRequest => "leastRequest",
-        Balance::PeakEwma => "peakEwma",
-        Balance::RoundRobin => "roundRobin",
-        Balance::Random => "random",
-    };
+    let word = settings.load_balancer.policy.word();
     setting(&settings.origins, "loadBalancer.policy", Some(word.to_owned()))
 }
 

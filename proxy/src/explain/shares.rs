@@ -8,7 +8,7 @@ use super::{
     hears::Hears,
     refusal,
     report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
-    resolution, sent, settings, usable,
+    resolution, sent, usable,
 };
 use crate::{
     decide::{self, Address, Decision, Direct, Forward},
@@ -96,7 +96,8 @@ impl Explainer {
         let backend = forward.backend();
         share.backend = name(backend);
         share.endpoints = self.endpoints(backend);
-        share.load_balancer = (share.endpoints.len() > 1).then(|| settings::load_balancer(&backend.settings));
+        self.balancing(&mut share, backend);
+        self.hashed(&mut share, backend, admitted.head, admitted.from.1);
         share.circuit_breaker = circuit_breaker::of_backend(backend);
         share.usable = usable::told(backend, share.endpoints.len());
         share.callee = callee::told(&backend.settings, admitted);

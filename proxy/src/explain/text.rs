@@ -9,7 +9,9 @@ mod usable;
 use std::fmt::Write as _;
 
 use super::{
-    report::{Candidate, Change, HeaderChange, Mirror, Object, Outcome, Report, Sent, Setting, Share, Step},
+    report::{
+        Candidate, Change, Hashed, HeaderChange, Mirror, Object, Outcome, Report, Sent, Setting, Share, Step,
+    },
     summary::{ended, percent, refused},
 };
 
@@ -186,6 +188,13 @@ impl Page {
             if let Some(balance) = &share.load_balancer {
                 let word = balance.value.as_deref().unwrap_or_default();
                 lines.push(format!("{indent}chosen by {word}{}", self.source(balance)));
+                lines.extend(share.hashed.iter().map(|hashed| format!("{indent}{}", led(hashed))));
+                let more = [("locality", &share.locality), ("slow start", &share.slow_start)];
+                lines.extend(more.into_iter().filter_map(|(name, one)| {
+                    let one = one.as_ref()?;
+                    let words = one.value.as_deref().unwrap_or_default();
+                    Some(format!("{indent}{name}: {words}{}", self.source(one)))
+                }));
             }
             lines.extend(share.circuit_breaker.iter().map(|one| {
                 format!("{indent}{}{}", one.value.as_deref().unwrap_or_default(), self.source(one))
@@ -333,5 +342,14 @@ impl Page {
             _ => "Mesh defaults".to_owned(),
         };
         format!("  {}{}", self.paint("2", &words), self.place(setting.origin.as_ref()))
+    }
+}
+
+/// Where a hash leads.
+fn led(hashed: &Hashed) -> String {
+    match (&hashed.endpoint, hashed.is_there) {
+        (Some(endpoint), _) => format!("hash of {}: {endpoint}", hashed.on),
+        (None, true) => format!("hash of {}", hashed.on),
+        (None, false) => format!("hash of {}: the request has none, so any endpoint", hashed.on),
     }
 }

@@ -9,7 +9,7 @@ use outrigger_config::model::AppProtocol;
 use tokio::time::Instant;
 
 use crate::{
-    balance::Verdict,
+    balance::{Verdict, hash_on},
     decide::{Dice, Heard, PassTo, Passage, Purpose},
     egress,
     error::Failure,
@@ -66,9 +66,10 @@ impl Reach<'_> {
             at_limit: AtLimit::Wait,
             repeatable: true,
         };
+        let key = target.hash_on().and_then(|on| hash_on::of_connection(on, self.peer.ip()));
         loop {
             let purpose = Purpose::Endpoint { attempt: tried.len() as u32 };
-            let wish = Wish { tried, stay: None };
+            let wish = Wish { tried, stay: None, key };
             let picked = target.pick(worker, wish, &mut Dice::split(self.dice, purpose))?;
             let entry = target.circuit_breaker().map(|breaker| breaker.connect()).transpose()?;
             tried.push(picked.addr);

@@ -99,7 +99,7 @@ impl Attempts<'_> {
                 None => Ok(None),
                 Some(breaker) => self.enter(breaker).await.map(Some),
             };
-            let wish = Wish { tried: trail.avoid(target), stay: self.pinned.stay };
+            let wish = Wish { tried: trail.avoid(target), stay: self.pinned.stay, key: self.pinned.key };
             let picked = entered.and_then(|entry| {
                 let mut picked = target.pick(self.worker, wish, &mut self.dice(trail.made))?;
                 picked.enter(entry);

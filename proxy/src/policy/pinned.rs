@@ -19,6 +19,8 @@ pub(crate) struct Pinned<'a> {
     pub(crate) forward: Option<&'a Forward>,
     /// The endpoint of its session.
     pub(crate) stay: Option<SocketAddr>,
+    /// The hash of what its balancing hashes on.
+    pub(crate) key: Option<u64>,
     /// The app stands behind this proxy: whoever called does the repeating.
     pub(crate) last_hop: bool,
     /// Drives its random choices.
@@ -30,11 +32,11 @@ impl<'a> Pinned<'a> {
     pub(crate) fn forward(forward: &'a Forward, dice: u64) -> Self {
         let target = Target::Service(forward.backend().clone());
         let stay = forward.session().and_then(|(_, visit, _)| visit.endpoint);
-        Self { rule: &forward.rule, target, forward: Some(forward), stay, last_hop: false, dice }
+        Self { rule: &forward.rule, target, forward: Some(forward), stay, key: None, last_hop: false, dice }
     }
 
     /// A request to one address.
     pub(crate) fn direct(direct: &'a Direct, target: Target, dice: u64) -> Self {
-        Self { rule: &direct.rule, target, forward: None, stay: None, last_hop: false, dice }
+        Self { rule: &direct.rule, target, forward: None, stay: None, key: None, last_hop: false, dice }
     }
 }

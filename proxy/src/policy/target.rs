@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{HeaderMap, Response, Version};
-use outrigger_config::model::AppProtocol;
+use outrigger_config::model::{AppProtocol, HashOn};
 use tokio::time::Instant;
 
 use crate::{
@@ -51,6 +51,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) tried: &'a [SocketAddr],
     /// This one before all others, while it is there and was not tried.
     pub(crate) stay: Option<SocketAddr>,
+    /// The hash by which it is chosen, where the policy hashes.
+    pub(crate) key: Option<u64>,
 }
 
 /// The chosen endpoint of one attempt.
@@ -98,7 +100,8 @@ impl Target {
         let picked = match self {
             Target::Address { addr, .. } => Picked { addr: *addr, visit: None, entry: None },
             Target::Service(backend) => {
-                let ask = Ask { tried: wish.tried, stay: wish.stay, now: Instant::now().into_std() };
+                let ask =
+                    Ask { tried: wish.tried, stay: wish.stay, key: wish.key, now: Instant::now().into_std() };
                 let visit = worker
                     .balancer
                     .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)
@@ -109,6 +112,14 @@ impl Target {
         match worker.is_own(picked.addr) {
             true => Err(Failure::Loop),
             false => Ok(picked),
+        }
+    }
+
+    /// What of a request the choice of an endpoint hashes.
+    pub(crate) fn hash_on(&self) -> Option<&HashOn> {
+        match self {
+            Target::Address { .. } => None,
+            Target::Service(backend) => backend.settings.load_balancer.hash_on.as_ref(),
         }
     }
 

@@ -52,7 +52,7 @@ impl Bench {
 
     fn pick(&mut self) -> Option<Visit> {
         self.dice += 1;
-        let ask = Ask { tried: &[], now: self.now, stay: None };
+        let ask = Ask { tried: &[], now: self.now, stay: None, key: None };
         let mut dice = Dice::split(self.dice, Purpose::Endpoint { attempt: 0 });
         self.balancer.pick(&self.cell, Balance::RoundRobin, ask, &mut dice)
     }
@@ -163,7 +163,7 @@ fn many_workers_make_one_probe() {
     let probes: usize = std::thread::scope(|scope| {
         let pick = || {
             let balancer = Balancer::default();
-            let ask = Ask { tried: &[], now, stay: None };
+            let ask = Ask { tried: &[], now, stay: None, key: None };
             let all: Vec<Visit> = (0..1000)
                 .filter_map(|n| {
                     let mut dice = Dice::split(n, Purpose::Endpoint { attempt: 0 });

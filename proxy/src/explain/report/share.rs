@@ -34,6 +34,15 @@ pub struct Share {
     /// How one of the endpoints is chosen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancer: Option<Setting<String>>,
+    /// What of the request is hashed, and where that leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hashed: Option<Hashed>,
+    /// Which endpoints come first, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub locality: Option<Setting<String>>,
+    /// How long the share of an endpoint that comes into use grows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<Setting<String>>,
     /// The limits of its circuit breaker, and what trips it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub circuit_breaker: Vec<Setting<String>>,
@@ -64,6 +73,9 @@ impl Share {
             response_headers: Vec::new(),
             tls: None,
             load_balancer: None,
+            hashed: None,
+            locality: None,
+            slow_start: None,
             circuit_breaker: Vec::new(),
             usable: None,
             callee: None,
@@ -76,6 +88,19 @@ impl Share {
     pub(in crate::explain) fn is_possible(&self) -> bool {
         self.chosen.unwrap_or(self.percent > 0.0)
     }
+}
+
+/// What the choice of an endpoint hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hashed {
+    /// `header x-user`, `cookie id`, `query q` or `sourceIp`.
+    pub on: String,
+    /// Whether the request has it; else any endpoint gets it.
+    pub is_there: bool,
+    /// The endpoint that gets it first, as policy lists them: what DNS knows is not in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
 }
 
 /// Where copies of requests go. Their answers are thrown away.

@@ -44,6 +44,8 @@ pub(super) fn fill_cells(snapshot: &Snapshot, endpoints: &[Arc<model::Endpoints>
         endpoints.iter().map(|of| (&of.service, &**of)).collect();
     for port in snapshot.ports() {
         let endpoints = listed.get(&port.name).map_or(&[][..], |of| &of.endpoints);
+        let how = &port.backend.settings.load_balancer;
+        port.backend.endpoints.arrange(how, snapshot.workload.zone.as_ref());
         port.backend.endpoints.replace(endpoints);
         if let Some(breaker) = &port.backend.circuit_breaker {
             breaker.take_up();

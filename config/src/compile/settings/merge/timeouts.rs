@@ -55,6 +55,6 @@ impl Merge<'_> {
     }
 }
 
-fn positive(written: &Spanned<GepDuration>) -> Limit {
+pub(super) fn positive(written: &Spanned<GepDuration>) -> Limit {
     Some(written.value.0).filter(|duration| !duration.is_zero())
 }
