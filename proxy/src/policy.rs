@@ -22,6 +22,8 @@ pub(crate) mod target;
 
 pub(crate) use pinned::Pinned;
 
+use std::net::IpAddr;
+
 use http::{Response, request::Parts};
 use hyper::body::Incoming;
 use outrigger_config::model::Limits;
@@ -50,12 +52,8 @@ pub(crate) async fn run(
 ) -> Response<AnswerBody> {
     let (worker, settings) = (exchange.worker().clone(), &pinned.rule.settings);
 
-    // loadBalancer.hashOn: what the caller has sent, before policy changes it.
-    let of_caller = |on| hash_on::key(on, &head.headers, head.uri.query(), exchange.connection.peer.ip());
-    pinned.key = pinned.target.hash_on().and_then(of_caller);
-
     // The stages that change the head.
-    let (injected, copies) = match on_head(&mut head, &pinned) {
+    let (injected, copies) = match on_head(&mut head, &mut pinned, exchange.connection.peer.ip()) {
         Ok(changed) => changed,
         Err(failure) => return exchange.refuse(failure),
     };
@@ -121,7 +119,11 @@ pub(crate) async fn run(
 }
 
 /// The stages that read and change the head.
-fn on_head(head: &mut Parts, pinned: &Pinned<'_>) -> Result<(Injected, Copies), Failure> {
+fn on_head(head: &mut Parts, pinned: &mut Pinned<'_>, peer: IpAddr) -> Result<(Injected, Copies), Failure> {
+    // loadBalancer.hashOn: what the caller has sent, before policy changes it.
+    let hash = |on| hash_on::key(on, &head.headers, head.uri.query(), peer);
+    pinned.key = pinned.target.hash_on().and_then(hash);
+
     // fault: drawn before policy changes the head by which a request may ask for one.
     let injected = fault::take(pinned.rule, &mut head.headers, pinned.dice)?;
 
