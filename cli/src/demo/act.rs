@@ -11,19 +11,21 @@ pub(super) enum Act {
     Unavailable,
     Slow,
     Kill,
+    Outage,
     Weights,
     BadEdit,
 }
 
 impl Act {
     /// The order in which the timer plays them.
-    pub(super) const ALL: [Act; 8] = [
+    pub(super) const ALL: [Act; 9] = [
         Act::Calm,
         Act::Errors,
         Act::Resets,
         Act::Unavailable,
         Act::Slow,
         Act::Kill,
+        Act::Outage,
         Act::Weights,
         Act::BadEdit,
     ];
@@ -37,6 +39,7 @@ impl Act {
             Act::Unavailable => "unavailable",
             Act::Slow => "slow",
             Act::Kill => "kill",
+            Act::Outage => "outage",
             Act::Weights => "weights",
             Act::BadEdit => "bad edit",
         }
@@ -51,6 +54,7 @@ impl Act {
             Act::Unavailable => b'u',
             Act::Slow => b's',
             Act::Kill => b'k',
+            Act::Outage => b'o',
             Act::Weights => b'w',
             Act::BadEdit => b'b',
         }
@@ -65,6 +69,7 @@ impl Act {
             Act::Unavailable => "ratings-a answers UNAVAILABLE (gRPC 14) to half of its calls.",
             Act::Slow => "reviews-v1-a takes 2 seconds for every answer.",
             Act::Kill => "The sidecar of reviews-v1-b is killed (SIGKILL), and comes back.",
+            Act::Outage => "Both replicas of reviews v2 answer 503 to everything, and recover.",
             Act::Weights => "The weights of reviews v1 and v2 are edited in the policy file.",
             Act::BadEdit => "The policy file is edited and a field is misspelled.",
         }
@@ -79,6 +84,7 @@ impl Act {
             Act::Unavailable => "Retries rise: the policy says that ratings is idempotent.",
             Act::Slow => "p99 stays low: after 250 ms an attempt goes to the other replica.",
             Act::Kill => "Success stays: refused and broken connections move to the other replica.",
+            Act::Outage => "v2's circuit breaker opens, v1 answers for it; probes close it again.",
             Act::Weights => "The split follows at once; no request fails, the gRPC stream stays open.",
             Act::BadEdit => "It is refused with file:line:col in the log; the policy before it stays.",
         }
@@ -88,9 +94,9 @@ impl Act {
     pub(super) fn share(self) -> f64 {
         match self {
             Act::Calm => 0.08,
-            Act::Weights => 0.24,
-            Act::Kill => 0.16,
-            Act::Errors | Act::Resets | Act::Unavailable | Act::Slow | Act::BadEdit => 0.104,
+            Act::Weights => 0.22,
+            Act::Kill | Act::Outage => 0.14,
+            Act::Errors | Act::Resets | Act::Unavailable | Act::Slow | Act::BadEdit => 0.084,
         }
     }
 

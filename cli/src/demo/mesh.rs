@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     client::{Grpc, Http1},
     layout::{self, REPLICAS},
-    policy::{PolicyFile, Retries},
+    policy::{PolicyFile, Without},
     scrape::Counted,
     service::{Knobs, Service},
     sidecar::Sidecar,
@@ -28,6 +28,8 @@ pub(crate) enum Sabotage {
     Retry,
     /// An edit of the policy restarts the sidecar of frontend, as a proxy without hot reload would be.
     Reload,
+    /// The policy has no circuit breaker, and so no fallback.
+    Breaker,
 }
 
 /// The mesh.
@@ -52,9 +54,8 @@ impl Mesh {
             services.push(service);
         }
         let replicas = layout::plan(&apps)?;
-        let retries = if sabotage == Some(Sabotage::Retry) { Retries::Off } else { Retries::On };
-        let policy =
-            PolicyFile::create(folder, &replicas, retries).context("cannot write the policy file")?;
+        let policy = PolicyFile::create(folder, &replicas, without(sabotage));
+        let policy = policy.context("cannot write the policy file")?;
         let knobs =
             services.into_iter().zip(&replicas).map(|(service, replica)| service.serve(replica)).collect();
         let mut starting = tokio::task::JoinSet::new();
@@ -187,6 +188,32 @@ impl Mesh {
         self.policy.restore(text).context("cannot write the policy file")
     }
 
+    /// What the sidecar of `frontend` has counted by now.
+    pub(super) async fn frontend_counted(&mut self) -> Counted {
+        let frontend = &mut self.sidecars[0];
+        frontend.refresh().await;
+        frontend.counted()
+    }
+
+    /// Makes every replica of reviews v2 fail.
+    pub(super) fn outage(&self) {
+        for name in ["reviews-v2-a", "reviews-v2-b"] {
+            self.knobs(name).errors.store(100, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until no circuit breaker of the sidecar of `frontend` is open; gives what it counted.
+    pub(super) async fn recover(&mut self) -> Counted {
+        let end = Instant::now() + EDIT;
+        loop {
+            let counted = self.frontend_counted().await;
+            if counted.open == 0 || Instant::now() > end {
+                return counted;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Waits until the sidecar of `frontend` has counted as many requests as the load made; gives what it counted.
     pub(super) async fn settle(&mut self, requests: u64) -> u64 {
         let end = Instant::now() + EDIT;
@@ -223,4 +250,13 @@ impl Mesh {
 
 fn index_of(name: &str) -> usize {
     REPLICAS.iter().position(|(replica, _)| *replica == name).expect("a replica of the demo")
+}
+
+/// What the policy leaves out to be broken so.
+fn without(sabotage: Option<Sabotage>) -> Without {
+    match sabotage {
+        Some(Sabotage::Retry) => Without::Retries,
+        Some(Sabotage::Breaker) => Without::Breakers,
+        Some(Sabotage::Reload) | None => Without::Nothing,
+    }
 }

@@ -22,11 +22,44 @@ const RETRY: &str = "  retry:
 /// The same without: what `--sabotage retry` writes.
 const NO_RETRY: &str = "  retry: {attempts: 0}\n";
 
-/// Whether the sidecars may repeat failed attempts.
+/// A fault is over in seconds here, and the next one strikes the other of two replicas: one that is left out for what is past
+/// would be missed.
+const MESH: &str = "\
+apiVersion: outrigger.dev/v1alpha1
+kind: Mesh
+metadata: {name: default}
+spec:
+  defaults: {outlierDetection: null}    # two replicas that fail in turns: both are needed all the time
+---
+";
+
+/// What answers while all of reviews v2 fails.
+const FALLBACK: &str = "  circuitBreaker:
+    fallback: {service: {name: reviews-v1, port: 80}}
+";
+
+/// When reviews v2 is left in peace.
+const BREAKER: &str = "---
+apiVersion: outrigger.dev/v1alpha1
+kind: TrafficPolicy
+metadata: {name: reviews-v2, namespace: demo}
+spec:
+  targetRefs: [{kind: Service, name: reviews-v2}]
+  circuitBreaker:
+    trip: {failurePercent: 60, window: 2s, minRequests: 4}
+    open: {initial: 400ms, max: 800ms}          # short: nobody wants to wait for a demo
+    probe: {requests: 1}
+";
+
+/// What the policy leaves out, to be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Retries {
-    On,
-    Off,
+pub(super) enum Without {
+    /// Nothing.
+    Nothing,
+    /// Failed attempts are not repeated.
+    Retries,
+    /// A Service that fails is called on, and nothing stands in for it.
+    Breakers,
 }
 
 /// The policy file of the demo.
@@ -43,9 +76,9 @@ impl PolicyFile {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(super) fn create(folder: &Path, replicas: &[Replica], retries: Retries) -> io::Result<Self> {
+    pub(super) fn create(folder: &Path, replicas: &[Replica], without: Without) -> io::Result<Self> {
         let mut file = Self { path: folder.join("mesh.yaml"), written: String::new(), edited: false };
-        file.write(first(replicas, retries))?;
+        file.write(first(replicas, without))?;
         Ok(file)
     }
 
@@ -121,12 +154,13 @@ fn weight_at(text: &str, version: &str) -> Option<std::ops::Range<usize>> {
     (digits > 0).then_some(start..start + digits)
 }
 
-fn first(replicas: &[Replica], retries: Retries) -> String {
+fn first(replicas: &[Replica], without: Without) -> String {
     let mut text = String::from(
         "# The whole mesh of the demo. Edit it while the demo runs: every sidecar takes up a good edit within a\n\
          # moment and loses no request; a bad one is refused, and the policy before it stays.\n",
     );
-    text.push_str(&traffic(retries));
+    text.push_str(MESH);
+    text.push_str(&traffic(without));
     for service in ["frontend", "reviews", "reviews-v1", "reviews-v2", "ratings"] {
         text.push_str(&mesh_service(service, replicas));
     }
@@ -136,12 +170,10 @@ fn first(replicas: &[Replica], retries: Retries) -> String {
     text
 }
 
-fn traffic(retries: Retries) -> String {
+fn traffic(without: Without) -> String {
     let (v1, v2) = FIRST_WEIGHTS;
-    let retry = match retries {
-        Retries::On => RETRY,
-        Retries::Off => NO_RETRY,
-    };
+    let retry = if without == Without::Retries { NO_RETRY } else { RETRY };
+    let (fallback, breaker) = if without == Without::Breakers { ("", "") } else { (FALLBACK, BREAKER) };
     format!(
         "\
 apiVersion: gateway.networking.k8s.io/v1
@@ -161,13 +193,13 @@ metadata: {{name: reviews, namespace: demo}}
 spec:
   targetRefs: [{{kind: Service, name: reviews}}]
   timeouts: {{attempt: 250ms}}
-{retry}---
+{fallback}{retry}---
 apiVersion: outrigger.dev/v1alpha1
 kind: TrafficPolicy
 metadata: {{name: ratings, namespace: demo}}
 spec:
   targetRefs: [{{kind: Service, name: ratings}}]
-{retry}"
+{retry}{breaker}"
     )
 }
 

@@ -36,8 +36,23 @@ pub(super) struct Evidence {
     pub(super) accepted: Vec<String>,
     /// Why the gRPC stream ended, if it has.
     pub(super) stream_ended: Option<String>,
+    /// What came of the outage of a whole version; `None`: there was none.
+    pub(super) outage: Option<Outage>,
     /// Requests that the sidecar of `frontend` counted; `None` where one was killed with its counters.
     pub(super) counted: Option<u64>,
+}
+
+/// What was seen of the outage of a whole version, in the metrics of the sidecar of `frontend`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Outage {
+    /// How often a circuit breaker has opened.
+    pub(super) opened: u64,
+    /// Requests that the other version has answered.
+    pub(super) fell_back: u64,
+    /// Whether all circuit breakers have closed again.
+    pub(super) closed: bool,
+    /// Requests that failed meanwhile.
+    pub(super) failures: u64,
 }
 
 /// One promise and how it fared.
@@ -56,6 +71,7 @@ pub(super) fn judge(evidence: &Evidence) -> Vec<Verdict> {
     [
         ("retry", "a replica that fails costs no request", retry(evidence)),
         ("latency", "a replica that is slow does not make p99 slow", latency(evidence)),
+        ("breaker", "a version that is down is left in peace, and costs nothing", breaker(evidence)),
         ("reload", "a policy edit loses no request and no stream", reload(evidence)),
         ("split", "the versions get the shares that the policy says", split(evidence)),
         ("bad-edit", "a bad edit is refused and the policy before it stays", bad_edit(evidence)),
@@ -78,6 +94,20 @@ fn retry(evidence: &Evidence) -> Option<String> {
         return Some("no request was made".into());
     }
     (evidence.faults_played && evidence.retries == 0).then(|| "no sidecar repeated anything".into())
+}
+
+fn breaker(evidence: &Evidence) -> Option<String> {
+    let outage = evidence.outage?;
+    if outage.failures > 0 {
+        return Some(format!("{} requests failed while reviews v2 was down", outage.failures));
+    }
+    if outage.opened == 0 {
+        return Some("no circuit breaker opened while reviews v2 was down".into());
+    }
+    if outage.fell_back == 0 {
+        return Some("reviews v1 answered nothing for v2 while that was down".into());
+    }
+    (!outage.closed).then(|| "the circuit breaker of reviews v2 did not close again".into())
 }
 
 fn latency(evidence: &Evidence) -> Option<String> {
@@ -119,6 +149,8 @@ fn metrics(evidence: &Evidence) -> Option<String> {
 mod tests {
     use super::*;
 
+    const OUTAGE: Outage = Outage { opened: 2, fell_back: 9, closed: true, failures: 0 };
+
     fn good() -> Evidence {
         Evidence {
             requests: 1000,
@@ -127,6 +159,7 @@ mod tests {
             p99: Duration::from_millis(300),
             splits: vec![((90, 10), Split { v1: 893, v2: 107 }), ((50, 50), Split { v1: 10, v2: 1 })],
             bad_edits: 1,
+            outage: Some(OUTAGE),
             counted: Some(1000),
             ..Evidence::default()
         }
@@ -146,6 +179,14 @@ mod tests {
         assert_eq!(broken(&Evidence { fault_failures: 1, ..good() }), ["retry"]);
         assert_eq!(broken(&Evidence { retries: 0, ..good() }), ["retry"]);
         assert_eq!(broken(&Evidence { p99: Duration::from_secs(2), ..good() }), ["latency"]);
+        for outage in [
+            Outage { failures: 1, ..OUTAGE },
+            Outage { opened: 0, ..OUTAGE },
+            Outage { fell_back: 0, ..OUTAGE },
+            Outage { closed: false, ..OUTAGE },
+        ] {
+            assert_eq!(broken(&Evidence { outage: Some(outage), ..good() }), ["breaker"]);
+        }
         assert_eq!(broken(&Evidence { edit_failures: 1, ..good() }), ["reload"]);
         assert_eq!(broken(&Evidence { stream_ended: Some("x".into()), ..good() }), ["reload"]);
         assert_eq!(broken(&Evidence { late: vec!["x".into()], ..good() }), ["reload"]);

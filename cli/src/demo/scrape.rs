@@ -13,6 +13,12 @@ pub(super) struct Counted {
     pub(super) outbound_errors: u64,
     /// Attempts after a request's first.
     pub(super) retries: u64,
+    /// Circuit breakers that have opened.
+    pub(super) opened: u64,
+    /// Requests that another Service has answered.
+    pub(super) fell_back: u64,
+    /// Circuit breakers that are not closed now.
+    pub(super) open: u64,
     /// The policy in use.
     pub(super) generation: u64,
     /// Policy changes refused.
@@ -36,6 +42,13 @@ impl Counted {
                     counted.outbound_errors += if labels.contains("code=\"5") { value } else { 0 };
                 }
                 "outrigger_retries_total" => counted.retries += value,
+                "outrigger_circuit_breaker_changes_total" if labels.contains("to=\"open\"") => {
+                    counted.opened += value;
+                }
+                "outrigger_circuit_breaker_state" => counted.open += u64::from(value > 0),
+                "outrigger_fallbacks_total" if labels.contains("kind=\"service\"") => {
+                    counted.fell_back += value;
+                }
                 "outrigger_config_generation" => counted.generation = value,
                 "outrigger_config_rejections_total" => counted.rejections = value,
                 _ => {}
@@ -46,13 +59,16 @@ impl Counted {
 }
 
 impl AddAssign for Counted {
-    /// Adds the counters up; the generation is not a counter, the newer one stays.
+    /// Adds the counters up; what is no counter is the newer one's.
     fn add_assign(&mut self, newer: Self) {
         self.inbound += newer.inbound;
         self.outbound += newer.outbound;
         self.outbound_errors += newer.outbound_errors;
         self.retries += newer.retries;
         self.rejections += newer.rejections;
+        self.opened += newer.opened;
+        self.fell_back += newer.fell_back;
+        self.open = newer.open;
         self.generation = newer.generation;
     }
 }
@@ -68,6 +84,12 @@ mod tests {
             outrigger_requests_total{side=\"outbound\",code=\"200\"} 7\n\
             outrigger_requests_total{side=\"outbound\",code=\"503\"} 2\n\
             outrigger_retries_total{service=\"a\",reason=\"reset\"} 3\n\
+            outrigger_circuit_breaker_changes_total{service=\"a\",to=\"open\"} 2\n\
+            outrigger_circuit_breaker_changes_total{service=\"a\",to=\"closed\"} 1\n\
+            outrigger_circuit_breaker_state{service=\"a\"} 1\n\
+            outrigger_circuit_breaker_state{service=\"b\"} 0\n\
+            outrigger_fallbacks_total{service=\"a\",kind=\"service\"} 6\n\
+            outrigger_fallbacks_total{service=\"a\",kind=\"none\"} 9\n\
             outrigger_config_generation 4\n";
         let counted = Counted::read(page);
         let expected = Counted {
@@ -75,6 +97,9 @@ mod tests {
             outbound: 9,
             outbound_errors: 2,
             retries: 3,
+            opened: 2,
+            fell_back: 6,
+            open: 1,
             generation: 4,
             ..Counted::default()
         };

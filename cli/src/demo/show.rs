@@ -133,6 +133,7 @@ impl Show {
             Act::Unavailable => set(&self.mesh, "ratings-a", |knobs| &knobs.errors, 50),
             Act::Slow => set(&self.mesh, "reviews-v1-a", |knobs| &knobs.slow, 2000),
             Act::Kill => return self.kill(time, signals).await,
+            Act::Outage => return self.outage(time, signals).await,
             Act::Weights => return self.weights(time, signals).await,
             Act::BadEdit => return self.bad_edit(time, signals).await,
         }
@@ -149,6 +150,28 @@ impl Show {
             Next::TimeIsUp => Ok(self.watch(time.mul_f64(0.4), signals).await),
             other => Ok(other),
         }
+    }
+
+    async fn outage(&mut self, time: Duration, signals: &mut Signals) -> Result<Next> {
+        let before = self.mesh.frontend_counted().await;
+        // v1 answers for v2: no share is what the policy says.
+        self.load.set_epoch(Epoch::Open);
+        self.mesh.outage();
+        let mut next = self.watch(time.mul_f64(0.6), signals).await;
+        self.mesh.behave();
+        if next == Next::TimeIsUp {
+            next = self.watch(time.mul_f64(0.4), signals).await;
+        }
+        let after = self.mesh.recover().await;
+        self.load.set_epoch(Epoch::Edit(self.edits));
+        // What a person has interrupted, or has written other policy for, is not judged.
+        if next == Next::TimeIsUp && !self.mesh.policy().is_foreign() {
+            let outage = self.evidence.outage.get_or_insert_default();
+            outage.opened += after.opened - before.opened.min(after.opened);
+            outage.fell_back += after.fell_back - before.fell_back.min(after.fell_back);
+            outage.closed = after.open == 0;
+        }
+        Ok(next)
     }
 
     async fn weights(&mut self, time: Duration, signals: &mut Signals) -> Result<Next> {
@@ -247,7 +270,10 @@ impl Show {
         {
             let ledger = self.load.ledger();
             evidence.requests = requests;
-            evidence.fault_failures = ledger.failures(|act| !act.is_edit());
+            evidence.fault_failures = ledger.failures(|act| !act.is_edit() && act != Act::Outage);
+            if let Some(outage) = &mut evidence.outage {
+                outage.failures = ledger.failures(|act| act == Act::Outage);
+            }
             evidence.edit_failures = ledger.failures(Act::is_edit);
             evidence.failures = ledger.kept_failures().to_vec();
             evidence.p99 = ledger.quantile(0.99);

@@ -92,7 +92,10 @@ pub(super) fn picture(frame: &Frame, paint: Paint) -> Vec<String> {
     lines.push(format!("  success   {success}   {} requests, {} failed", frame.requests, frame.failed));
     let Recent { p50, p99, split } = frame.recent;
     lines.push(format!("  latency   p50 {}, p99 {}   of the last 5 s", time(p50), time(p99)));
-    lines.push(format!("  retries   {}   attempts that the sidecars repeated", frame.total.retries));
+    let Counted { retries, fell_back, .. } = frame.total;
+    lines.push(format!(
+        "  retries   {retries} attempts repeated, {fell_back} requests answered by a fallback"
+    ));
     lines.push(format!("  split     {}", bar(split, frame.weights)));
     lines.push(format!("  stream    {}", stream(frame, paint)));
     lines.push(format!(
@@ -109,11 +112,7 @@ pub(super) fn picture(frame: &Frame, paint: Paint) -> Vec<String> {
         let keys: Vec<String> = Act::ALL.iter().map(key).collect();
         let (first, second) = keys.split_at(5);
         lines.push(format!("  keys      {}", first.join("   ")));
-        lines.push(format!(
-            "            {}   {} quit, with the summary",
-            second.join("   "),
-            paint.bold("q")
-        ));
+        lines.push(format!("            {}   {} quit and sum up", second.join("   "), paint.bold("q")));
     }
     lines
 }

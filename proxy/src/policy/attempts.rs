@@ -41,7 +41,7 @@ use crate::{
     },
     worker::Worker,
 };
-use trail::Trail;
+use trail::{Trail, may_have_started};
 
 /// Without a deadline, a `Retry-After` longer than this is the caller's to wait for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -330,17 +330,6 @@ impl Attempts<'_> {
             Poll::Pending => timer.poll_expired(cx).map(Ok),
         })
         .await
-    }
-}
-
-/// Whether an endpoint may have begun to work on the request.
-fn may_have_started(result: &Result<Response<UpstreamBody>, AttemptError>) -> bool {
-    match result {
-        Ok(_) => true,
-        Err(error) => match error.class {
-            Class::Connect | Class::Unsent | Class::Refused | Class::Limit => false,
-            Class::Reset | Class::Timeout | Class::Protocol | Class::Caller => true,
-        },
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
         circuit_breaker::RetryPermit,
         target::{Held, Target},
     },
+    upstream::attempt::{AttemptError, Class},
 };
 
 /// Another endpoint that could not be reached either is passed over this many times before it counts as an attempt.
@@ -61,5 +62,16 @@ impl Trail {
             self.hops += u32::from(target.has_other(&here));
         }
         self.made - self.hops
+    }
+}
+
+/// Whether an endpoint may have begun to work on the request.
+pub(super) fn may_have_started(result: &Result<Response<UpstreamBody>, AttemptError>) -> bool {
+    match result {
+        Ok(_) => true,
+        Err(error) => match error.class {
+            Class::Connect | Class::Unsent | Class::Refused | Class::Limit => false,
+            Class::Reset | Class::Timeout | Class::Protocol | Class::Caller => true,
+        },
     }
 }

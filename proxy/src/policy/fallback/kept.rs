@@ -104,8 +104,11 @@ fn directives(headers: &HeaderMap) -> impl Iterator<Item = String> {
     })
 }
 
+/// The values of each header on which an answer depends.
+pub(super) type Variant = Box<[Box<[HeaderValue]>]>;
+
 /// What a request says in the headers on which an answer depends.
-pub(super) fn variant(names: &[HeaderName], request: &HeaderMap) -> Box<[Box<[HeaderValue]>]> {
+pub(super) fn variant(names: &[HeaderName], request: &HeaderMap) -> Variant {
     names.iter().map(|name| request.get_all(name).iter().cloned().collect()).collect()
 }
 
@@ -122,7 +125,7 @@ pub(super) struct Answer {
 pub(crate) struct Keeping {
     question: Question,
     names: Vec<HeaderName>,
-    variant: Box<[Box<[HeaderValue]>]>,
+    variant: Variant,
     status: StatusCode,
     headers: HeaderMap,
     body: BytesMut,

@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter, sync::Cache};
 use tokio::time::Instant;
 
-use super::kept::{Answer, Question, variant};
+use super::kept::{Answer, Question, Variant, variant};
 use crate::telemetry::metrics::Metrics;
 
 /// Bytes of all answers.
@@ -26,7 +26,7 @@ const OVERHEAD: usize = 512;
 /// Parts, each with its lock and its share of the bytes: several times the longest answer.
 const PARTS: usize = 8;
 
-type Key = (Question, Option<Box<[Box<[HeaderValue]>]>>);
+type Key = (Question, Option<Variant>);
 
 #[derive(Clone, Debug)]
 enum Value {
@@ -75,7 +75,7 @@ impl Store {
     pub(super) fn put(
         &self,
         question: Question,
-        (names, variant): (Vec<HeaderName>, Box<[Box<[HeaderValue]>]>),
+        (names, variant): (Vec<HeaderName>, Variant),
         answer: Answer,
     ) {
         let answers = self.answers.get_or_init(made);

@@ -15,6 +15,9 @@ use crate::{
     yaml::Span,
 };
 
+/// A limit that is written, or `None` where it is off, with its place, if it has one.
+type Most = (Option<u32>, Option<Span>);
+
 /// Where a reference of `Mesh.spec.defaults` looks: a Mesh stands in no namespace.
 const OF_MESH: &str = "default";
 
@@ -30,11 +33,7 @@ impl Merge<'_> {
         CircuitBreaker { limits, trip: self.trip(), fallback: self.fallback() }
     }
 
-    fn most(
-        &mut self,
-        leaf: &'static str,
-        read: fn(&ServiceLimitsBody) -> Option<(Option<u32>, Option<Span>)>,
-    ) -> Option<u32> {
+    fn most(&mut self, leaf: &'static str, read: fn(&ServiceLimitsBody) -> Option<Most>) -> Option<u32> {
         let written = self.first(leaf, |layer| match in_block(layer, |body| &body.limits)? {
             (None, span) => Some((None, span)),
             (Some(body), span) => {
@@ -138,9 +137,7 @@ fn in_block<'a, T>(
     }
 }
 
-fn number<const MIN: u32>(
-    written: &Setting<Spanned<Bounded<MIN, 1_000_000>>>,
-) -> Option<(Option<u32>, Option<Span>)> {
+fn number<const MIN: u32>(written: &Setting<Spanned<Bounded<MIN, 1_000_000>>>) -> Option<Most> {
     match written {
         Setting::Unset => None,
         Setting::Off => Some((None, None)),
