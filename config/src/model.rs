@@ -28,10 +28,10 @@ pub use route::{
 };
 pub use session::{SessionCarrier, SessionPersistence};
 pub use settings::{
-    AbortWith, Backoff, Balance, Check, CircuitBreaker, FailurePercent, Fallback, Fault, FaultAbort,
-    FaultDelay, FixedResponse, HashOn, HealthCheck, LoadBalancer, Locality, OpenTime, OutlierDetection,
-    RateLimit, RateLimitBy, Retry, RetryBudget, RetryOn, ServiceLimits, SettingLayer, SettingOrigin,
-    SettingOrigins, SuccessRate, Timeouts, TrafficSettings, Trip,
+    AbortWith, Backoff, Balance, Check, CircuitBreaker, Concurrency, FailurePercent, Fallback, Fault,
+    FaultAbort, FaultDelay, FixedResponse, HashOn, HealthCheck, LoadBalancer, Locality, OpenTime,
+    OutlierDetection, Priority, RateLimit, RateLimitBy, Retry, RetryBudget, RetryOn, ServiceLimits,
+    SettingLayer, SettingOrigin, SettingOrigins, SuccessRate, Timeouts, TrafficSettings, Trip,
 };
 pub use tls::{ClientIdentity, FileRef, OutwardTls};
 pub use workload::{InboundApp, InboundListener, InboundPort, InboundProtocol, OutboundListener, Workload};

@@ -42,10 +42,10 @@ pub(crate) use tcp_route::TCPRoute;
 pub(crate) use telemetry::{AccessLogFormat, Propagation, Telemetry, TracingBody};
 pub(crate) use tls_route::{ServerNamePattern, TLSRoute};
 pub(crate) use traffic_policy::{
-    Balance, Blocks, CircuitBreakerBody, Condition, FailurePercentBody, FallbackBody, FaultBody, HashOnBody,
-    HealthCheckBody, LoadBalancerBody, LocalityBody, OpenBody, OutlierDetectionBody, Prefer, RateLimitBody,
-    RateLimitBy, ResponseBody, RetryBody, Run, ServiceLimitsBody, SlowStartBody, SuccessRateBody,
-    TimeoutsBody, TrafficBody, TrafficPolicy, TripBody,
+    AdaptiveBody, Balance, Blocks, CircuitBreakerBody, ConcurrencyBody, Condition, FailurePercentBody,
+    FallbackBody, FaultBody, HashOnBody, HealthCheckBody, LoadBalancerBody, LocalityBody, OpenBody,
+    OutlierDetectionBody, Prefer, RateLimitBody, RateLimitBy, ResponseBody, RetryBody, Run,
+    ServiceLimitsBody, SlowStartBody, SuccessRateBody, TimeoutsBody, TrafficBody, TrafficPolicy, TripBody,
 };
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};

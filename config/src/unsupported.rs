@@ -20,7 +20,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("HTTPRoute", "spec.rules[].filters[].externalAuth"),
     ("HTTPRoute", "spec.rules[].filters[].type=ExtensionRef"),
     ("HTTPRoute", "spec.rules[].filters[].type=ExternalAuth"),
-    ("Mesh", "spec.defaults.concurrency"),
     ("Mesh", "spec.defaults.hedge"),
     ("Mesh", "spec.discovery"),
     ("Mesh", "spec.mtls.mode=Permissive"),
@@ -28,7 +27,6 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("Mesh", "spec.mtls.ports"),
     ("MeshService", "spec.endpoints[].identity"),
     ("Sidecar", "spec.identity"),
-    ("TrafficPolicy", "spec.concurrency"),
     ("TrafficPolicy", "spec.hedge"),
 ];
 

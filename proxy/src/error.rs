@@ -85,6 +85,8 @@ pub enum Failure {
     PendingLimit,
     /// A limit of the proxy is reached.
     Overloaded,
+    /// The Service works on as many requests as it can.
+    ConcurrencyLimit,
     /// A rate limit of the Service is reached.
     RateLimited,
     /// A fault that policy makes on purpose; the status is the one that policy, or the request itself, asks for.
@@ -299,6 +301,7 @@ impl Failure {
             Failure::ConnectionLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "connection_limit"),
             Failure::PendingLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "pending_limit"),
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
+            Failure::ConcurrencyLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "concurrency_limit"),
             Failure::RateLimited => (StatusCode::TOO_MANY_REQUESTS, 8, Flag::RL, "rate_limited"),
             Failure::FaultInjected(with) => (with.status, with.grpc, Flag::FI, "fault_injected"),
             Failure::InvalidFault => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "invalid_fault"),

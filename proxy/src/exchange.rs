@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderValue, Method, Response, Uri, Version,
     header::{CONTENT_LENGTH, HOST, LOCATION},
     request::Parts,
+    response,
 };
 use hyper::{ext::Protocol, upgrade::OnUpgrade};
 use tokio::time::Instant;
@@ -21,6 +22,7 @@ use crate::{
         connection::Connection,
         original_dst::Dialled,
     },
+    policy::concurrency::Permit,
     request::{
         strict::{self, Checked, PathRules, StrictContext},
         switch::ConnectRule,
@@ -44,6 +46,8 @@ pub(crate) struct Exchange {
     pub(crate) started: Instant,
     /// Gives the caller's stream of HTTP/2 once we have agreed to what it is to become.
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// Its place before the app, where that is limited.
+    pub(crate) permit: Option<Permit>,
     /// How it named its target; the strict check brings all to one form.
     form: Form,
 }
@@ -56,7 +60,16 @@ impl Exchange {
         let mut record = Record::open(connection, head, &flow, snapshot.mesh.access_log.is_some());
         record.trace = Trace::begin(snapshot.tracing, head, now);
         let (caller, form) = (Caller::of(head), form_of(head));
-        Self { connection: connection.clone(), flow, record, caller, started: now, upgrade: None, form }
+        Self {
+            connection: connection.clone(),
+            flow,
+            record,
+            caller,
+            started: now,
+            upgrade: None,
+            permit: None,
+            form,
+        }
     }
 
     /// The worker that serves it.
@@ -103,6 +116,13 @@ impl Exchange {
     /// The answer to a preflight.
     pub(crate) fn preflight(self, preflight: &Preflight, request: &HeaderMap) -> Response<AnswerBody> {
         self.made(preflighted(preflight, request))
+    }
+
+    /// The head of the answer is there.
+    pub(crate) fn answered(&mut self, head: &response::Parts) {
+        if let Some(permit) = &mut self.permit {
+            permit.answered(head, self.flow.bytes_in.get());
+        }
     }
 
     /// An answer without a body that the proxy makes for a rule.

@@ -12,7 +12,7 @@ use crate::{
     error::Failure,
     exchange::{Exchange, decision_head},
     listen::connection::Connection,
-    policy::{self, Pinned, rate_limit},
+    policy::{self, Pinned, concurrency, rate_limit},
     request::forwarded,
 };
 
@@ -52,6 +52,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
         Ok(told) => told,
         Err(refused) => return refused.answer(exchange),
     };
+
+    // concurrency: a place before the app, held until the answer has ended.
+    if let Err(failure) = concurrency::admit(&mut exchange, decision.rule(), &head.headers) {
+        return exchange.refuse(failure);
+    }
 
     // The policy stages, the one hop to the app, the answer.
     let pinned = match &decision {

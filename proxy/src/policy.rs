@@ -4,6 +4,7 @@ mod answer;
 pub(crate) mod attempts;
 pub(crate) mod budget;
 pub(crate) mod circuit_breaker;
+pub(crate) mod concurrency;
 pub(crate) mod cors;
 pub(crate) mod deadline;
 pub(crate) mod fallback;

@@ -67,6 +67,9 @@ pub(crate) fn answer(
     opening: Opening,
 ) -> Response<AnswerBody> {
     let (mut head, mut body) = answer.into_parts();
+    // A tunnel is no request any more: its place before the app is free from here on.
+    exchange.answered(&head);
+    drop(exchange.permit.take());
     let (Some(far), Some(switch)) = (body.take_switched(), checked.switch.as_deref()) else {
         return exchange.refuse(Failure::UpgradeUnsupported);
     };

@@ -26,6 +26,7 @@ const RUN: [&str; 8] = [
 /// Examples that the tests of their own feature run.
 const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("circuit-breaker.yaml", "circuit_breaker.rs"),
+    ("concurrency.yaml", "concurrency.rs"),
     ("cors.yaml", "cors.rs"),
     ("fault-injection.yaml", "fault_injection.rs"),
     ("grpc-routes.yaml", "grpc_routes.rs"),

@@ -30,6 +30,7 @@ const PAGES: &[Page] = pages![
     "health-checks",
     "sessions",
     "rate-limits",
+    "concurrency",
     "fault-injection",
     "errors",
     "metrics",

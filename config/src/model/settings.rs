@@ -1,6 +1,7 @@
 //! How to talk to a destination: TrafficPolicy bodies after precedence, defaults filled in, per leaf.
 
 mod circuit_breaker;
+mod concurrency;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -10,6 +11,7 @@ mod retry;
 mod timeouts;
 
 pub use circuit_breaker::{CircuitBreaker, Fallback, FixedResponse, OpenTime, ServiceLimits, Trip};
+pub use concurrency::{Concurrency, Priority};
 pub use fault::{AbortWith, Fault, FaultAbort, FaultDelay};
 pub use health_check::{Check, HealthCheck};
 pub use load_balancer::{Balance, HashOn, LoadBalancer, Locality};
@@ -37,6 +39,9 @@ pub struct TrafficSettings {
     /// What the proxy before the service lets through, each limit for itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
+    /// What the proxy before the service lets in at once; `None`: everything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// What is done to requests on purpose.
     #[serde(skip_serializing_if = "Fault::is_none")]
     pub fault: Fault,

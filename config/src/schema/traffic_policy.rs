@@ -1,6 +1,7 @@
 //! `TrafficPolicy`: how to talk to a Service, or along a route.
 
 mod circuit_breaker;
+mod concurrency;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -12,6 +13,7 @@ mod timeouts;
 pub(crate) use circuit_breaker::{
     CircuitBreakerBody, FallbackBody, OpenBody, ResponseBody, ServiceLimitsBody, TripBody,
 };
+pub(crate) use concurrency::{AdaptiveBody, ConcurrencyBody};
 pub(crate) use fault::FaultBody;
 pub(crate) use health_check::HealthCheckBody;
 pub(crate) use load_balancer::{Balance, HashOnBody, LoadBalancerBody, LocalityBody, Prefer, SlowStartBody};
@@ -48,6 +50,9 @@ macro_rules! policy_body {
                 /// How many requests a Service takes in a time; null takes those of less specific policies away. Refused on a
                 /// route (OR151), since the proxy before the service holds it.
                 rate_limit("rateLimit"): Setting<RateLimitBody>,
+                /// How many requests a Service works on at once; null switches it off. Refused on a route (OR151), since the proxy
+                /// before the service holds it.
+                concurrency("concurrency"): Setting<ConcurrencyBody>,
                 /// Failures and delays that are made on purpose; null switches all off. Refused on a TCPRoute or TLSRoute (OR151).
                 fault("fault"): Setting<FaultBody>,
                 /// Which endpoints are left out for a while because requests to them fail; null switches it off. Refused on
@@ -67,6 +72,7 @@ macro_rules! policy_body {
                     load_balancer: &self.load_balancer,
                     circuit_breaker: &self.circuit_breaker,
                     rate_limit: &self.rate_limit,
+                    concurrency: &self.concurrency,
                     fault: &self.fault,
                     outlier_detection: &self.outlier_detection,
                     health_check: &self.health_check,
@@ -115,6 +121,7 @@ pub(crate) struct Blocks<'a> {
     pub(crate) load_balancer: &'a Strict<LoadBalancerBody>,
     pub(crate) circuit_breaker: &'a Setting<CircuitBreakerBody>,
     pub(crate) rate_limit: &'a Setting<RateLimitBody>,
+    pub(crate) concurrency: &'a Setting<ConcurrencyBody>,
     pub(crate) fault: &'a Setting<FaultBody>,
     pub(crate) outlier_detection: &'a Setting<OutlierDetectionBody>,
     pub(crate) health_check: &'a Setting<HealthCheckBody>,
@@ -139,12 +146,12 @@ impl Blocks<'_> {
 
     /// Whether none of those is written that the proxy before the service heeds.
     pub(crate) fn of_callees_are_absent(&self) -> bool {
-        self.rate_limit.is_unset()
+        self.rate_limit.is_unset() && self.concurrency.is_unset()
     }
 
     /// Whether nothing is written but a rate limit.
     pub(crate) fn are_rate_limit_alone(&self) -> bool {
-        self.of_callers_are_absent() && !self.rate_limit.is_unset()
+        self.of_callers_are_absent() && self.concurrency.is_unset() && !self.rate_limit.is_unset()
     }
 
     /// The written ones that act on the endpoints of a Service, whatever route leads there, with where they stand; what
@@ -165,7 +172,8 @@ impl Blocks<'_> {
     /// Those that the proxy before the service heeds, with where they stand.
     pub(crate) fn of_callees(&self, whole: Span) -> impl Iterator<Item = (&'static str, Span)> {
         let rate_limit = self.rate_limit.place(whole, |body| body.span);
-        rate_limit.map(|span| ("rateLimit", span)).into_iter()
+        let concurrency = self.concurrency.place(whole, |body| body.span).map(|span| ("concurrency", span));
+        rate_limit.map(|span| ("rateLimit", span)).into_iter().chain(concurrency)
     }
 
     /// The written ones that act on requests, and not on connections that are passed on whole, in the same way.

@@ -8,13 +8,14 @@ use crate::{
     diagnostic::{Code, Fault},
     model::{AppProtocol, ObjectName},
     objects::Object,
-    schema::{RateLimitBody, RateLimitBy, TargetKind, TrafficPolicy},
+    schema::{ConcurrencyBody, RateLimitBody, RateLimitBy, TargetKind, TrafficPolicy},
 };
 
 /// Of a TrafficPolicy.
 pub(super) fn policy(policy: &Object<TrafficPolicy>, checks: &mut Checks<'_>) {
     let spec = &policy.body.spec;
     rate_limit(&spec.rate_limit, checks);
+    concurrency(&spec.concurrency, checks);
     for target in spec.target_refs.iter().filter(|target| target.kind.value == TargetKind::Service) {
         let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
         if !is_opaque(&name, checks) {
@@ -46,6 +47,43 @@ pub(super) fn rate_limit(limit: &Setting<RateLimitBody>, checks: &mut Checks<'_>
     if let Some(RateLimitBy::Header(name)) = &body.by.0 {
         header_arrives(name, checks);
     }
+}
+
+/// Of a policy, or of the mesh's defaults.
+pub(super) fn concurrency(limit: &Setting<ConcurrencyBody>, checks: &mut Checks<'_>) {
+    let Setting::Set(body) = limit else { return };
+    if let Setting::Set(adaptive) = &body.adaptive
+        && let (Some(least), Some(most)) = (&adaptive.min_limit.0, &adaptive.max_limit.0)
+        && least.value.0 > most.value.0
+    {
+        let message = format!("`minLimit` ({}) is above `maxLimit` ({})", least.value.0, most.value.0);
+        let fault = Fault::error(Code::Timeouts, least.span, message);
+        checks.push(fault.related(most.span, "`maxLimit` is set here"));
+    }
+    let Setting::Set(priority) = &body.priority else { return };
+    header_arrives(&priority.header, checks);
+    for low in priority.low.iter() {
+        if let Some(high) = priority.high.iter().find(|high| high.value == low.value) {
+            let message = format!("`{}` means high priority already", low.value.0);
+            let fault = Fault::warning(Code::NoEffect, low.span, message);
+            checks.push(fault.related(high.span, "here"));
+        }
+    }
+    if body.adaptive.is_unset() && !any_adaptive(checks) {
+        let message = "`priority` has no effect: nothing limits how many requests are let in";
+        let fault = Fault::warning(Code::NoEffect, priority.span, message);
+        checks.push(fault.help("add `adaptive: {}`"));
+    }
+}
+
+/// Whether any policy, or the mesh, has a limit that a priority could be for.
+fn any_adaptive(checks: &Checks<'_>) -> bool {
+    let objects = checks.objects;
+    let policies = objects.policies.iter().map(|policy| &policy.body.spec.concurrency);
+    let meshes = objects.meshes.iter().filter_map(|mesh| mesh.body.spec.defaults.as_ref());
+    let mut all = policies.chain(meshes.map(|defaults| &defaults.concurrency));
+    objects.unknown
+        || all.any(|one| matches!(one, Setting::Set(body) if matches!(body.adaptive, Setting::Set(_))))
 }
 
 /// Headers that proxies keep to themselves are gone before policy looks at a request.

@@ -34,6 +34,7 @@ pub(super) fn check(checks: &mut Checks<'_>) {
             repeats::policy(&defaults.timeouts, &defaults.retry, checks);
             faults::policy(&defaults.fault, checks);
             limits::rate_limit(&defaults.rate_limit, checks);
+            limits::concurrency(&defaults.concurrency, checks);
         }
     }
 }

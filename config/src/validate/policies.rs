@@ -1,6 +1,6 @@
 //! TrafficPolicies: targets that exist, blocks that act on such a target, one policy per target.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use super::{Checks, faults, health_check, limits, load_balancer, outlier_detection, repeats, timeouts};
 use crate::{
@@ -205,29 +205,42 @@ fn attempts(checks: &mut Checks<'_>) {
     }
 }
 
+/// What a policy holds for, as one of several may: a target, or without any its namespace.
+type Claim<'a> = (ObjectName, &'a str, Option<&'a str>);
+
 /// Two policies on one target: the older wins, field by field.
 fn contended(checks: &mut Checks<'_>) {
     let objects = checks.objects;
-    let mut first: HashMap<(ObjectName, &str, Option<&str>), (&ObjectName, Span)> = HashMap::new();
+    let mut first: HashMap<Claim<'_>, (&ObjectName, Span)> = HashMap::new();
     // Rate limits all count.
     let one_wins = |policy: &&Object<TrafficPolicy>| !policy.body.spec.blocks().are_rate_limit_alone();
     for policy in objects.policies.iter().filter(one_wins) {
-        for target in policy.body.spec.target_refs.iter() {
-            let name = ObjectName::new(policy.name.namespace.clone(), target.name.value.0.clone());
-            let section = target.section_name.as_ref().map(|section| &*section.value.0);
-            let key = (name, target.kind.value.word(), section);
-            if let Some((winner, span)) = first.get(&key) {
+        for (claim, place) in claims(policy) {
+            if let Some((winner, span)) = first.get(&claim) {
                 let message = format!(
                     "`{}` and `{winner}` hold for one target; where both set a field, `{winner}` wins",
                     policy.name
                 );
-                let fault = Fault::warning(Code::Contended, target.name.span, message)
+                let fault = Fault::warning(Code::Contended, place, message)
                     .related(*span, format!("`{winner}` is the older one, or the first by name"))
                     .help("put the fields into one policy");
                 checks.push(fault);
             } else {
-                first.insert(key, (&policy.name, target.name.span));
+                first.insert(claim, (&policy.name, place));
             }
         }
     }
+}
+
+fn claims(policy: &Object<TrafficPolicy>) -> Vec<(Claim<'_>, Span)> {
+    let spec = &policy.body.spec;
+    let named = |name: &Arc<str>| ObjectName::new(policy.name.namespace.clone(), name.clone());
+    if spec.target_refs.is_empty() && spec.target_refs.complete && !spec.concurrency.is_unset() {
+        return vec![((named(&"".into()), "", None), policy.span)];
+    }
+    let targets = spec.target_refs.iter().map(|target| {
+        let section = target.section_name.as_ref().map(|section| &*section.value.0);
+        ((named(&target.name.value.0), target.kind.value.word(), section), target.name.span)
+    });
+    targets.collect()
 }

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use outrigger_config::model::{AppProtocol, DestinationPort};
 use serde::Serialize;
 
-pub use callee::{CalleeView, RateLimitView};
+pub use callee::{CalleeView, ConcurrencyView, RateLimitView};
 
 use super::{answer, parameter};
 use crate::{

@@ -22,7 +22,7 @@ use tokio::{task::AbortHandle, time::Instant};
 use super::{BodyError, Flow};
 use crate::{
     error::Failure,
-    policy::{deadline::Deadline, fallback::Keeping, target::Held},
+    policy::{concurrency::Permit, deadline::Deadline, fallback::Keeping, target::Held},
     request::trailers,
     telemetry::record::Record,
     upstream::{far::Far, http1, http2},
@@ -213,6 +213,8 @@ pub(crate) struct Finish {
     pub(crate) keep: Option<Box<Keeping>>,
     /// What the request takes up until then.
     pub(crate) held: Held,
+    /// Its place before the app.
+    pub(crate) _permit: Option<Permit>,
 }
 
 /// The body that the caller gets.

@@ -10,7 +10,7 @@ mod session;
 mod share;
 mod usable;
 
-pub use callee::{Callee, RateLimit};
+pub use callee::{Callee, Concurrency, RateLimit};
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use fault::{Fault, FaultShare};
 pub use session::Session;

@@ -153,6 +153,7 @@ pub(crate) fn describe(failure: Failure) -> &'static str {
         Failure::ConnectionLimit => "no connection to the destination became free in time",
         Failure::PendingLimit => "as many requests as may wait for the destination do",
         Failure::Overloaded => "a limit is reached",
+        Failure::ConcurrencyLimit => "this service works on as many requests as it can",
         Failure::RateLimited => "more requests came than a limit of this service lets through",
         Failure::FaultInjected(_) => "policy lets this request fail, to see what happens then",
         Failure::InvalidFault => "the fault that this request asks for cannot be read",

@@ -36,6 +36,7 @@ pub(super) fn pass_on(
     after: After<'_>,
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
+    exchange.answered(&head);
     let unread = checked.expect_continue && !exchange.flow.request_done.get();
     let told = match headers::on_answer(&mut head, pinned.forward, checked, unread) {
         Ok(told) => told,
@@ -64,6 +65,7 @@ pub(super) fn pass_on(
         trailers_lost: told.trailers_lost,
         keep,
         held,
+        _permit: exchange.permit,
     };
     Response::from_parts(head, AnswerBody::upstream(body, Box::new(finish)))
 }

@@ -246,6 +246,7 @@ fn is_of_service(failure: Failure) -> bool {
         | Failure::UpgradeUnsupported
         | Failure::Overloaded
         | Failure::Loop
+        | Failure::ConcurrencyLimit
         | Failure::RateLimited
         | Failure::FaultInjected(_)
         | Failure::InvalidFault

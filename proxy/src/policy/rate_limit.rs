@@ -14,7 +14,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header::RETRY_AFTER};
-use outrigger_config::model::{self, ObjectName, RateLimitBy};
+use outrigger_config::model::{self, InboundApp, ObjectName, RateLimitBy};
 
 use crate::{
     body::AnswerBody,
@@ -49,6 +49,24 @@ pub(crate) enum Counted {
     Service(ObjectName),
     /// Those of an app.
     App(SocketAddr),
+}
+
+impl Counted {
+    /// Those that come to an app; one that has no address of its own, and serves no Service, is counted as `counted`.
+    pub(crate) fn by(app: &InboundApp, counted: SocketAddr) -> Self {
+        match &app.service {
+            Some(port) => Self::Service(port.service.clone()),
+            None => Self::App(app.app.unwrap_or(counted)),
+        }
+    }
+
+    /// The name in metrics.
+    pub(crate) fn label(&self) -> String {
+        match self {
+            Self::Service(name) => name.to_string(),
+            Self::App(address) => address.to_string(),
+        }
+    }
 }
 
 /// One limit with its counts.

@@ -9,6 +9,7 @@ mod fallback;
 mod inbound;
 mod index;
 mod opaque;
+mod outbound;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -19,19 +20,14 @@ use outrigger_config::model::{
 use super::{
     carry::Carry,
     snapshot::{
-        Backend, ListenerKey, Mirror, MirrorTarget, Outbound, OutboundTarget, Port, Rule, Service, Snapshot,
-        UpstreamProtocol, WeightedBackend,
+        Backend, ListenerKey, Mirror, MirrorTarget, Port, Rule, Service, Snapshot, UpstreamProtocol,
+        WeightedBackend,
     },
 };
 use crate::{
     ctx::Side,
     policy::{
-        budget::Budget,
-        circuit_breaker::CircuitBreaker,
-        cors::Cors,
-        fallback::Fallback,
-        fault::Fault,
-        rate_limit::{LimitKey, RateLimit},
+        budget::Budget, circuit_breaker::CircuitBreaker, cors::Cors, fallback::Fallback, fault::Fault,
         session::Session,
     },
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
@@ -96,7 +92,7 @@ pub(crate) fn build_to_serve(
         connectors,
         carry: previous.map(Carry::from).unwrap_or_default(),
         backends: foldhash::HashMap::default(),
-        rate_limits: foldhash::HashMap::default(),
+        held: inbound::Held::default(),
         regexes: Regexes::default(),
     };
     builder.backends(&resources.destinations);
@@ -124,7 +120,7 @@ pub(crate) fn build_to_serve(
     };
     snapshot.outbound = keys(Side::Outbound, workload.outbound.iter().map(|from| from.bind))
         .zip(&workload.outbound)
-        .map(|(key, from)| outbound(&snapshot, key, from))
+        .map(|(key, from)| outbound::listener(&snapshot, key, from))
         .collect::<Result<_, _>>()?;
     index::fill_maps(&mut snapshot, &resources.endpoints);
     index::fill_cells(&snapshot, &resources.endpoints);
@@ -137,8 +133,7 @@ struct Builder<'a> {
     connectors: &'a Connectors,
     carry: Carry<'a>,
     backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
-    /// Those of this snapshot: listeners of one Service share them.
-    rate_limits: foldhash::HashMap<LimitKey, Arc<RateLimit>>,
+    held: inbound::Held,
     regexes: Regexes,
 }
 
@@ -251,6 +246,7 @@ impl Builder<'_> {
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
             rate_limits: None,
+            concurrency: None,
             fault: Fault::compile(&from.settings.fault)?,
             session: Session::of(from)?,
             mirrors: self.mirrors(&from.mirrors),
@@ -311,6 +307,7 @@ impl Builder<'_> {
             rewrite: None,
             cors: None,
             rate_limits: None,
+            concurrency: None,
             fault: match side {
                 Side::Inbound => None,
                 Side::Outbound => Fault::compile(&settings.fault)?,
@@ -324,20 +321,6 @@ impl Builder<'_> {
             metrics: self.metrics.route(side, &backend.label, "default"),
         })
     }
-}
-
-fn outbound(
-    snapshot: &Snapshot,
-    key: ListenerKey,
-    from: &model::OutboundListener,
-) -> Result<Outbound, BuildError> {
-    let target = match &from.service {
-        None => OutboundTarget::ByAuthority,
-        Some(name) => OutboundTarget::Pinned(
-            snapshot.port(name).cloned().ok_or_else(|| BuildError::UnknownService(name.clone()))?,
-        ),
-    };
-    Ok(Outbound { key, target, source: from.clone() })
 }
 
 /// The key of each listener, by the addresses that they bind.

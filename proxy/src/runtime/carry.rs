@@ -1,7 +1,7 @@
 //! State that outlives a reload, by key. It moves here and nowhere else.
 //!
 //! Endpoint cells (with the load of every endpoint) and circuit breakers by Service port, endpoint cells of apps by their
-//! address, retry budgets by Service port and rule, rate limits by policy and Service, TLS (with its sessions, and its
+//! address, retry budgets by Service port and rule, rate limits by policy and Service, what is known of an app's load by Service, TLS (with its sessions, and its
 //! name in the pools) by destination. What a new policy no longer names goes with
 //! the last request that uses it.
 
@@ -14,7 +14,8 @@ use crate::{
     balance::EndpointCell,
     policy::{
         budget::Budget,
-        rate_limit::{LimitKey, RateLimit},
+        concurrency::Level,
+        rate_limit::{Counted, LimitKey, RateLimit},
     },
     upstream::tls::Outward,
 };
@@ -28,6 +29,7 @@ pub(super) struct Carry<'a> {
     budgets: foldhash::HashMap<&'a ServicePort, &'a Arc<Budget>>,
     rule_budgets: foldhash::HashMap<(&'a ServicePort, &'a RuleId), &'a Arc<Budget>>,
     rate_limits: foldhash::HashMap<&'a LimitKey, &'a Arc<RateLimit>>,
+    levels: foldhash::HashMap<&'a Counted, &'a Arc<Level>>,
 }
 
 impl<'a> Carry<'a> {
@@ -52,6 +54,7 @@ impl<'a> Carry<'a> {
                 }
                 let limits = app.rule.rate_limits.iter().flat_map(|limits| limits.iter());
                 carry.rate_limits.extend(limits.map(|limit| (&limit.key, limit)));
+                carry.levels.extend(app.rule.concurrency.iter().map(|one| (&one.level.of, &one.level)));
             }
         }
         carry
@@ -82,6 +85,11 @@ impl<'a> Carry<'a> {
     /// The counts of a rate limit. One that allows something else now starts anew.
     pub(super) fn rate_limit(&self, key: &LimitKey, config: &model::RateLimit) -> Option<Arc<RateLimit>> {
         self.rate_limits.get(key).filter(|old| old.is(config)).map(|old| Arc::clone(old))
+    }
+
+    /// What is known of an app's load.
+    pub(super) fn level(&self, of: &Counted) -> Option<Arc<Level>> {
+        self.levels.get(of).map(|level| Arc::clone(level))
     }
 
     /// The budget of a Service port. One whose configuration changed starts anew.

@@ -20,8 +20,8 @@ use crate::{
     balance::EndpointCell,
     ctx::Side,
     policy::{
-        budget::Budget, circuit_breaker::CircuitBreaker, cors::Cors, fallback::Fallback, fault::Fault,
-        rate_limit::RateLimits, session::Session,
+        budget::Budget, circuit_breaker::CircuitBreaker, concurrency::Concurrency, cors::Cors,
+        fallback::Fallback, fault::Fault, rate_limit::RateLimits, session::Session,
     },
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
@@ -270,6 +270,8 @@ pub struct Rule {
     pub(crate) cors: Option<Box<Cors>>,
     /// What the callee lets through; only an inbound listener's rule has limits.
     pub(crate) rate_limits: Option<Box<RateLimits>>,
+    /// How many requests the callee lets in at once; only an inbound listener's rule has a limit.
+    pub(crate) concurrency: Option<Box<Concurrency>>,
     /// What is done to its requests on purpose.
     pub(crate) fault: Option<Box<Fault>>,
     /// Keeps callers with the endpoints that answered them first.

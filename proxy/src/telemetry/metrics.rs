@@ -7,6 +7,7 @@
 mod backend;
 mod circuit_breaker;
 mod collect;
+mod concurrency;
 mod connection;
 mod detection;
 mod endpoints;
@@ -21,6 +22,7 @@ mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
 pub use circuit_breaker::{BreakerLimit, CircuitBreakerMetrics};
+pub use concurrency::{ConcurrencyMetrics, PriorityClass};
 pub use connection::{ConnectionMetrics, Direction};
 pub use detection::Detected;
 pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
@@ -91,10 +93,18 @@ families! {
     TUNNELS_OPEN: Gauge "outrigger_tunnels_open" ["side", "service", "route"],
         "Tunnels that have begun and not ended; their requests are open too.", "2 x routes";
     RATE_LIMITED: Counter "outrigger_rate_limit_requests_total" ["service", "policy", "outcome"],
-        "Requests by what a rate limit said of them; `service` without a port, `policy` is `mesh` for the defaults.",
+        "Requests by what a rate limit said of them; `service` without a port (or the app's address), `policy` is `mesh` for the defaults.",
         "limits x 3";
     RATE_LIMIT_CALLERS: Gauge "outrigger_rate_limit_callers" ["service", "policy"],
         "Callers that a rate limit counts apart now.", "limits";
+    CONCURRENCY_LIMIT: Gauge "outrigger_concurrency_limit" ["service"],
+        "How many requests the app behind this proxy may work on at once, as the limit stands.", "services";
+    CONCURRENCY_IN_FLIGHT: Gauge "outrigger_concurrency_in_flight" ["service"],
+        "Requests that count towards that limit.", "services";
+    CONCURRENCY_BASELINE: Gauge "outrigger_concurrency_baseline_seconds" ["service"],
+        "What the app takes to answer without load, as far as is known.", "services";
+    CONCURRENCY_REFUSED: Counter "outrigger_concurrency_refused_total" ["service", "priority"],
+        "Requests that were not let in because of that limit.", "services x 3";
     FAULTS: Counter "outrigger_faults_total" ["service", "route", "kind"],
         "Faults that policy has made on purpose: delays, and answers that no service made.", "routes x 2";
     SESSIONS: Counter "outrigger_sessions_total" ["side", "service", "route", "outcome"],
@@ -220,6 +230,7 @@ struct Counters {
     circuit_breakers: Mutex<Handles<Box<str>, CircuitBreakerMetrics>>,
     mirrors: Mutex<Handles<Box<str>, MirrorMetrics>>,
     rate_limits: Mutex<Handles<[Box<str>; 2], RateLimitMetrics>>,
+    concurrency: Mutex<Handles<Box<str>, ConcurrencyMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     detections: detection::Detections,
     parse_errors: [Shared; ParseError::ALL.len()],
@@ -255,6 +266,7 @@ impl Metrics {
             circuit_breakers: Mutex::new(Handles::new()),
             mirrors: Mutex::new(Handles::new()),
             rate_limits: Mutex::new(Handles::new()),
+            concurrency: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
             detections: detection::Detections::default(),
             parse_errors: Default::default(),

@@ -2,7 +2,7 @@
 //!
 //! A record is made with the request and rides on the answer's body. Its `Drop` writes it: a caller that goes away ends
 //! a request by dropping it, and no other code runs then. This and that of `connection.rs` are the only `Drop`s in the
-//! product that do more than release.
+//! product that do more than release and count.
 
 mod connection;
 

@@ -27,6 +27,7 @@ pub(super) fn page() -> String {
          | [health checks](health-checks.md) | how endpoints are asked whether they are well |\n\
          | [sessions](sessions.md) | how a caller stays with its endpoint |\n\
          | [rate limits](rate-limits.md) | how many requests a Service takes, and from whom |\n\
+         | [concurrency](concurrency.md) | how many requests a Service works on at once, and which come first |\n\
          | [fault injection](fault-injection.md) | delays and failures that are made on purpose |\n\
          | [errors](errors.md) | answers that the proxy makes itself: 404, 500, 503 and the others |\n\
          | [metrics](metrics.md) | what `/metrics` shows |\n\

@@ -3,6 +3,7 @@
 //! Null switches a leaf, or a whole block, off.
 
 mod circuit_breaker;
+mod concurrency;
 mod fault;
 mod health_check;
 mod load_balancer;
@@ -47,6 +48,7 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
     let load_balancer = merge.load_balancer();
     let circuit_breaker = merge.circuit_breaker();
     let rate_limits = merge.rate_limits();
+    let concurrency = merge.concurrency();
     let fault = merge.fault();
     let outlier_detection = merge.outlier_detection();
     let health_check = merge.health_check();
@@ -56,6 +58,7 @@ pub(super) fn merge(layers: &[Layer<'_>], fields: RuleFields<'_>, sources: &Sour
         load_balancer,
         circuit_breaker,
         rate_limits,
+        concurrency,
         outlier_detection,
         health_check,
         fault,

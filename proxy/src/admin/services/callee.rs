@@ -9,9 +9,9 @@ use outrigger_config::{
 use serde::Serialize;
 
 use crate::{
-    policy::rate_limit::RateLimit,
+    policy::{concurrency::Concurrency, rate_limit::RateLimit},
     runtime::{inbound::App, snapshot::Snapshot},
-    telemetry::metrics::RateLimitOutcome,
+    telemetry::metrics::{PriorityClass, RateLimitOutcome},
 };
 
 /// What the proxy before a service holds.
@@ -19,7 +19,30 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub struct CalleeView {
     /// Its rate limits.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimitView>,
+    /// How many requests are let in at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyView>,
+}
+
+/// How many requests are let in at once.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConcurrencyView {
+    /// The limit as it stands.
+    pub limit: u32,
+    /// Requests that are in.
+    pub in_flight: u32,
+    /// It never falls below this.
+    pub min_limit: u32,
+    /// It never rises above this.
+    pub max_limit: u32,
+    /// What the app takes to answer without load, in milliseconds; absent until it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline_ms: Option<f64>,
+    /// Requests that were not let in.
+    pub refused: u64,
 }
 
 /// One rate limit.
@@ -50,10 +73,24 @@ pub(crate) fn of(snapshot: &Snapshot, service: &ObjectName) -> Option<CalleeView
     // Its listeners share the limits.
     let app = snapshot.inbound.iter().flat_map(|listener| listener.apps()).find(behind)?;
     let rate_limits: Vec<_> = app.rule.rate_limits.iter().flat_map(|limits| limits.iter()).collect();
-    if rate_limits.is_empty() {
+    let concurrency = app.rule.concurrency.as_ref().map(|limit| concurrency(limit));
+    if rate_limits.is_empty() && concurrency.is_none() {
         return None;
     }
-    Some(CalleeView { rate_limits: rate_limits.into_iter().map(|limit| rate_limit(limit)).collect() })
+    let rate_limits = rate_limits.into_iter().map(|limit| rate_limit(limit)).collect();
+    Some(CalleeView { rate_limits, concurrency })
+}
+
+fn concurrency(limit: &Concurrency) -> ConcurrencyView {
+    let load = &limit.level.metrics;
+    ConcurrencyView {
+        limit: load.limit(),
+        in_flight: load.in_flight(),
+        min_limit: limit.source.min_limit,
+        max_limit: limit.source.max_limit,
+        baseline_ms: Some(load.baseline().as_secs_f64() * 1000.0).filter(|millis| *millis > 0.0),
+        refused: PriorityClass::ALL.iter().map(|class| load.total_refused(*class)).sum(),
+    }
 }
 
 fn rate_limit(limit: &RateLimit) -> RateLimitView {
@@ -83,6 +120,13 @@ pub(super) fn lines(service: &str, callee: &CalleeView, text: &mut String) {
         let _ = writeln!(
             text,
             "{service}: {requests} requests per {per}, {burst} at once{by}: {allowed} passed, {refused} refused ({policy})"
+        );
+    }
+    if let Some(ConcurrencyView { limit, in_flight, min_limit, max_limit, refused, .. }) = &callee.concurrency
+    {
+        let _ = writeln!(
+            text,
+            "{service}: {in_flight} of {limit} requests at once ({min_limit} to {max_limit}), {refused} refused"
         );
     }
 }

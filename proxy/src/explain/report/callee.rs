@@ -13,6 +13,24 @@ pub struct Callee {
     /// Rate limits; all of them count.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimit>,
+    /// How many requests are let in at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+}
+
+/// A limit on requests at once.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Concurrency {
+    /// It never falls below this.
+    pub min_limit: Setting<u32>,
+    /// It never rises above this.
+    pub max_limit: Setting<u32>,
+    /// `high`, `default` or `low`, by the header that policy names; absent: all requests are alike.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Setting<String>>,
+    /// How much of the limit requests of this one's priority may fill.
+    pub share_percent: u32,
 }
 
 /// One rate limit.

@@ -13,8 +13,18 @@ use super::{
 };
 use crate::{
     ctx::Side,
-    policy::rate_limit::{Counted, LimitKey, RateLimit, RateLimits},
+    policy::{
+        concurrency::{Concurrency, Level},
+        rate_limit::{Counted, LimitKey, RateLimit, RateLimits},
+    },
 };
+
+/// What listeners of one Service share in a snapshot.
+#[derive(Default)]
+pub(super) struct Held {
+    rate_limits: foldhash::HashMap<LimitKey, Arc<RateLimit>>,
+    levels: foldhash::HashMap<Counted, Arc<Level>>,
+}
 
 impl Builder<'_> {
     /// The listener; that of the last snapshot where nothing of it has changed.
@@ -54,8 +64,12 @@ impl Builder<'_> {
             circuit_breaker: None,
         });
         let is_opaque = from.protocol == InboundProtocol::Tcp;
-        let rate_limits = if is_opaque { None } else { self.rate_limits(from, counted)? };
-        let rule = Rule { rate_limits, ..self.default_rule(Side::Inbound, &backend, (None, None))? };
+        let (rate_limits, concurrency) = match is_opaque {
+            true => (None, None),
+            false => (self.rate_limits(from, counted)?, self.concurrency(from, counted)?),
+        };
+        let rule =
+            Rule { rate_limits, concurrency, ..self.default_rule(Side::Inbound, &backend, (None, None))? };
         let connections = self.app_connections(from.protocol, &backend);
         Ok(App { address: from.app, service: from.service.clone(), rule: Arc::new(rule), connections })
     }
@@ -69,6 +83,23 @@ impl Builder<'_> {
         Ok(RateLimits::new(limits.collect::<Result<_, _>>()?))
     }
 
+    /// The limit, on what is known of the app's load: by another listener of the Service, or by the last snapshot.
+    fn concurrency(
+        &mut self,
+        from: &InboundApp,
+        counted: SocketAddr,
+    ) -> Result<Option<Box<Concurrency>>, BuildError> {
+        let Some(limit) = &from.settings.concurrency else { return Ok(None) };
+        let of = Counted::by(from, counted);
+        let level = match (self.held.levels.get(&of), self.carry.level(&of)) {
+            (Some(made), _) => made.clone(),
+            (None, Some(old)) => old,
+            (None, None) => Level::new(limit, of.clone(), self.metrics.concurrency(&of.label())),
+        };
+        self.held.levels.insert(of, level.clone());
+        Concurrency::new(limit, level).map(|made| Some(Box::new(made)))
+    }
+
     /// A limit with its counts: those of another listener of the Service, or of the last snapshot, or none yet.
     fn rate_limit(
         &mut self,
@@ -77,23 +108,19 @@ impl Builder<'_> {
         limit: &model::RateLimit,
     ) -> Result<Arc<RateLimit>, BuildError> {
         let policy = limit.origin.policy.clone();
-        let (of, service) = match &from.service {
-            Some(port) => (Counted::Service(port.service.clone()), port.service.to_string()),
-            None => (Counted::App(from.app.unwrap_or(counted)), "app".to_owned()),
-        };
-        let key = LimitKey { policy, of };
-        if let Some(made) = self.rate_limits.get(&key) {
+        let key = LimitKey { policy, of: Counted::by(from, counted) };
+        if let Some(made) = self.held.rate_limits.get(&key) {
             return Ok(made.clone());
         }
         let made = match self.carry.rate_limit(&key, limit) {
             Some(old) => old,
             None => {
                 let policy = key.policy.as_ref().map_or_else(|| "mesh".to_owned(), ToString::to_string);
-                let metrics = self.metrics.rate_limit(&service, &policy);
+                let metrics = self.metrics.rate_limit(&key.of.label(), &policy);
                 Arc::new(RateLimit::new(key.clone(), limit, metrics, Instant::now())?)
             }
         };
-        self.rate_limits.insert(key, made.clone());
+        self.held.rate_limits.insert(key, made.clone());
         Ok(made)
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use outrigger_config::model::{ObjectName, PathMatch};
 
 use super::*;
+use crate::runtime::snapshot::OutboundTarget;
 use crate::runtime::{
     SnapshotCache, Store,
     fixture::{key, next, resources, snapshot},

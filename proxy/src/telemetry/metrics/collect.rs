@@ -11,7 +11,7 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, BreakerLimit, CheckOutcome, Counters, Detector, Direction,
-    FAMILIES, FallbackKind, Family, FaultKind, Kind, MirrorOutcome, ParseError, ProbeOutcome,
+    FAMILIES, FallbackKind, Family, FaultKind, Kind, MirrorOutcome, ParseError, PriorityClass, ProbeOutcome,
     RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TlsFault, TunnelKind,
     process::Process,
 };
@@ -53,6 +53,7 @@ impl Collector for Scrape {
         families.fallbacks(&self.counters);
         families.mirrors(&self.counters);
         families.rate_limits(&self.counters);
+        families.concurrency(&self.counters);
         families.listeners(&self.counters);
         families.events(&self.counters);
         families.process(&Process::read());
@@ -284,6 +285,22 @@ impl Families {
                 self.push_touched(super::RATE_LIMITED, &values, limit.total(*outcome));
             }
             self.push(super::RATE_LIMIT_CALLERS, &labels, limit.callers_now() as f64);
+        }
+    }
+
+    fn concurrency(&mut self, counters: &Counters) {
+        let loads = counters.concurrency.lock().alive();
+        for load in loads {
+            let service: &str = &load.service;
+            self.push(super::CONCURRENCY_LIMIT, &[service], f64::from(load.limit()));
+            self.push(super::CONCURRENCY_IN_FLIGHT, &[service], f64::from(load.in_flight()));
+            if !load.baseline().is_zero() {
+                self.push(super::CONCURRENCY_BASELINE, &[service], load.baseline().as_secs_f64());
+            }
+            for class in PriorityClass::ALL {
+                let count = load.total_refused(*class);
+                self.push_touched(super::CONCURRENCY_REFUSED, &[service, class.as_str()], count);
+            }
         }
     }
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    BackendMetrics, CircuitBreakerMetrics, ConnectionMetrics, EndpointMetrics, FallbackMetrics,
-    ListenerMetrics, Metrics, MirrorMetrics, RateLimitMetrics, RouteMetrics,
+    BackendMetrics, CircuitBreakerMetrics, ConcurrencyMetrics, ConnectionMetrics, EndpointMetrics,
+    FallbackMetrics, ListenerMetrics, Metrics, MirrorMetrics, RateLimitMetrics, RouteMetrics,
 };
 use crate::ctx::Side;
 
@@ -103,13 +103,20 @@ impl Metrics {
         handles.find_or_create(service.into(), |service| MirrorMetrics::new(workers, service.clone()))
     }
 
-    /// The handle of one rate limit. `service` is `namespace/name`, `policy` too, or `mesh`.
+    /// The handle of one rate limit. `service` is `namespace/name`, or the address of an app; `policy` is `namespace/name`, or `mesh`.
     pub fn rate_limit(&self, service: &str, policy: &str) -> Arc<RateLimitMetrics> {
         let workers = self.counters.workers;
         let mut handles = self.counters.rate_limits.lock();
         handles.find_or_create([service.into(), policy.into()], |[service, policy]| {
             RateLimitMetrics::new(workers, service.clone(), policy.clone())
         })
+    }
+
+    /// The load of one app; `service` is `namespace/name`, or its address.
+    pub fn concurrency(&self, service: &str) -> Arc<ConcurrencyMetrics> {
+        let workers = self.counters.workers;
+        let mut handles = self.counters.concurrency.lock();
+        handles.find_or_create(service.into(), |service| ConcurrencyMetrics::new(workers, service.clone()))
     }
 
     /// The handle of one listener, named by the address that the policy gives it. Listeners of one side that ask for the

@@ -19,6 +19,10 @@ outrigger_circuit_breaker_changes_total{service,to}
 outrigger_circuit_breaker_held{service,limit}
 outrigger_circuit_breaker_refused_total{service,limit}
 outrigger_circuit_breaker_state{service}
+outrigger_concurrency_baseline_seconds{service}
+outrigger_concurrency_in_flight{service}
+outrigger_concurrency_limit{service}
+outrigger_concurrency_refused_total{service,priority}
 outrigger_config_generation{}
 outrigger_config_last_reload_success_timestamp_seconds{}
 outrigger_config_rejections_total{}
@@ -95,6 +99,7 @@ type Touched = (
     Arc<ListenerMetrics>,
     Arc<EndpointMetrics>,
     Arc<RateLimitMetrics>,
+    Arc<ConcurrencyMetrics>,
 );
 
 /// Touches everything once.
@@ -156,8 +161,11 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
     let limit = metrics.rate_limit("shop/cart", "shop/limits");
+    let load = metrics.concurrency("shop/cart");
+    load.set_baseline(Duration::from_millis(2));
+    PriorityClass::ALL.iter().for_each(|class| load.refused(1, *class));
     RateLimitOutcome::ALL.iter().for_each(|outcome| limit.count(0, *outcome));
-    (route, connections, backend, mirror, (breaker, limits, fallback), listener, endpoints, limit)
+    (route, connections, backend, mirror, (breaker, limits, fallback), listener, endpoints, limit, load)
 }
 
 #[test]
