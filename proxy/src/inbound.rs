@@ -74,7 +74,5 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             return exchange.refuse(Failure::Internal);
         }
     };
-    let mut answer = policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await;
-    told.tell(&mut answer);
-    answer
+    told.tell(policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await)
 }

@@ -287,10 +287,11 @@ pub(crate) fn check(exchange: &Exchange, rule: &Rule, headers: &HeaderMap) -> Re
 
 impl Told {
     /// Tells the caller what is left to it; the app's own limits are told beside.
-    pub(crate) fn tell(self, answer: &mut Response<AnswerBody>) {
+    pub(crate) fn tell(self, mut answer: Response<AnswerBody>) -> Response<AnswerBody> {
         for (name, value) in self.0.into_iter().flat_map(|fields| *fields) {
             answer.headers_mut().append(name, value);
         }
+        answer
     }
 }
 
