@@ -172,7 +172,7 @@ async fn a_reset_at_any_byte_of_a_post_never_sends_it_twice() {
     let cutter = Cutter::start().await;
     let proxy = Proxy::start(&policy(EAGER, &[cutter.address])).await;
     // The head that goes out is a little over a hundred bytes, the body follows.
-    for offset in (0..160).step_by(4) {
+    for offset in 0..160 {
         check(&proxy, &cutter, Cut::Request(offset), b"").await;
     }
 }
@@ -182,8 +182,7 @@ async fn an_answer_cut_at_any_byte_never_looks_complete() {
     let cutter = Cutter::start().await;
     let proxy = Proxy::start(&policy(EAGER, &[cutter.address])).await;
     for answer in [LENGTH, CHUNKED, UNTIL_CLOSE] {
-        let step = answer.len().div_ceil(40);
-        for offset in (0..answer.len()).step_by(step).chain([answer.len() - 1]) {
+        for offset in 0..answer.len() {
             check(&proxy, &cutter, Cut::Answer(offset), answer).await;
             // The end of the connection is the proper end of an answer without a length.
             if answer != UNTIL_CLOSE || offset < answer.len() - 40 {

@@ -28,9 +28,9 @@ fn listings(count: u8) -> Vec<Listing> {
 }
 
 fn settings(max_ejection_percent: f64, panic_below: f64) -> TrafficSettings {
-    let mut settings = TrafficSettings::default();
-    settings.outlier_detection =
+    let outlier_detection =
         OutlierDetection { consecutive_5xx: Some(1), max_ejection_percent, ..OutlierDetection::default() };
+    let mut settings = TrafficSettings { outlier_detection, ..TrafficSettings::default() };
     settings.load_balancer.panic_below = panic_below;
     settings
 }
