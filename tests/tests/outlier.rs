@@ -210,7 +210,7 @@ async fn grpc_statuses_count_by_what_they_correspond_to() {
         let metrics = proxy.metrics().await;
         let ejected = metrics.sum("outrigger_ejections_total", &[]);
         // Both fail; one of the two is always left.
-        assert_eq!(ejected, if detector.is_some() { 1.0 } else { 0.0 }, "{code}");
+        assert_eq!(ejected > 0.0, detector.is_some(), "{code}");
         if let Some(detector) = detector {
             assert_eq!(ejections(&proxy, detector).await, 1.0, "{code}");
         }
@@ -242,11 +242,15 @@ async fn no_more_are_ejected_than_may_be_and_the_last_one_never() {
         assert_eq!(count(&ask(&proxy, 60).await, 500), 60);
         let out = || async {
             let metrics = proxy.metrics().await;
-            (metrics.sum("outrigger_endpoints", &[("state", "ejected")]) == f64::from(most))
-                .then_some(metrics)
+            {
+                let in_state = |state| metrics.sum("outrigger_endpoints", &[("state", state)]);
+                let out = in_state("ejected") + in_state("half_open");
+                (out == f64::from(most)).then_some(metrics)
+            }
         };
         let metrics = until("as many as may be are out", out).await;
-        assert_eq!(metrics.sum("outrigger_ejections_total", &[]), f64::from(most), "{hosts} {percent}");
+        assert!(metrics.sum("outrigger_endpoints", &[("state", "usable")]) >= 1.0, "{hosts} {percent}");
+        assert_eq!(ejections(&proxy, "consecutive5xx").await, f64::from(most), "{hosts} {percent}");
         assert!(metrics.sum("outrigger_ejections_withheld_total", &[]) > 0.0);
     }
 }
@@ -458,4 +462,20 @@ async fn the_example_ejects_what_fails() {
     }
     assert_eq!((failed, broken.requests()), (2, 2));
     assert_eq!(view(&proxy, broken.address()).await["ejected_by"], "consecutiveGatewayErrors");
+}
+
+#[tokio::test]
+async fn an_ejected_endpoint_stands_in_when_the_last_usable_one_fails() {
+    let (mut a, broken) = (good("a").await, Backend::http1("b").await);
+    broken.answer(|seen| if seen.index < 2 { Says::status(500) } else { Says::text("ok") });
+    let outliers = format!("{{consecutive5xx: 2, {LONG}}}");
+    let proxy = Proxy::start(&policy(&outliers, &addresses(&[&a, &broken]))).await;
+    ask_until(&proxy, broken.address(), "ejected").await;
+    let address = a.address();
+    a.stop().await;
+    // What is refused goes to the ejected one, which is well again, and takes the other's place before its time.
+    let statuses = ask(&proxy, 60).await;
+    assert_eq!(count(&statuses, 200), 60, "{statuses:?}");
+    assert_eq!(state(&proxy, broken.address()).await, "usable");
+    assert_eq!(state(&proxy, address).await, "ejected");
 }

@@ -78,6 +78,8 @@ pub struct EndpointSet {
     all: Arc<[Arc<Endpoint>]>,
     /// Ejected ones that get one request at a time.
     on_trial: Box<[Arc<Endpoint>]>,
+    /// Ejected ones, on trial or not: what is left for a repeat that has tried all that are chosen from.
+    left_out: Box<[Arc<Endpoint>]>,
     /// Too few are usable, so all are chosen from.
     panic: bool,
     /// Weights up to and including each; empty where all are equal, the common case, which needs no search.
@@ -106,7 +108,11 @@ impl EndpointSet {
         let on_trial = if panic { Box::default() } else { only(State::HalfOpen).collect() };
         let all_usable = states.iter().all(|state| *state == State::Usable);
         let chosen = if panic || all_usable { all.clone() } else { only(State::Usable).collect() };
-        let mut set = Self { on_trial, panic, ..Self::new(version, chosen) };
+        let left_out = match panic {
+            true => Box::default(),
+            false => only(State::Ejected).chain(only(State::HalfOpen)).collect(),
+        };
+        let mut set = Self { on_trial, left_out, panic, ..Self::new(version, chosen) };
         set.all = all;
         let near = how.locality.zip(zone);
         set.split = near.and_then(|(locality, zone)| {
@@ -137,8 +143,19 @@ impl EndpointSet {
             .collect();
         let equal = endpoints.windows(2).all(|pair| pair[0].weight == pair[1].weight);
         let sums = if equal { Box::default() } else { sums };
-        let (all, on_trial) = (endpoints.clone(), Box::default());
-        Self { version, endpoints, all, on_trial, panic: false, sums, total, table: None, split: None }
+        let (all, on_trial, left_out) = (endpoints.clone(), Box::default(), Box::default());
+        Self {
+            version,
+            endpoints,
+            all,
+            on_trial,
+            left_out,
+            panic: false,
+            sums,
+            total,
+            table: None,
+            split: None,
+        }
     }
 
     /// Grows with every change of its cell.
@@ -159,6 +176,21 @@ impl EndpointSet {
     /// Ejected endpoints that get one request at a time, before any of the others gets one.
     pub(super) fn on_trial(&self) -> &[Arc<Endpoint>] {
         &self.on_trial
+    }
+
+    /// Whether there is an endpoint that was not tried, be it an ejected one.
+    pub fn has_other(&self, tried: &[SocketAddr]) -> bool {
+        self.endpoints.iter().chain(&self.left_out).any(|endpoint| !tried.contains(&endpoint.address))
+    }
+
+    /// An ejected endpoint for a repeat that has tried every other one: it is a better guess than one that has just
+    /// failed.
+    pub(super) fn last_resort(&self, tried: &[SocketAddr]) -> Option<&Arc<Endpoint>> {
+        let untried = |endpoint: &&Arc<Endpoint>| !tried.contains(&endpoint.address);
+        if tried.is_empty() || self.left_out.is_empty() || self.endpoints.iter().any(|one| untried(&one)) {
+            return None;
+        }
+        self.left_out.iter().filter(untried).min_by_key(|endpoint| endpoint.state.open())
     }
 
     /// Whether too few are usable, so that all are chosen from.

@@ -61,6 +61,9 @@ impl Balancer {
         if let Some(probe) = (!stays).then(|| probes.next()).flatten() {
             return Some(probe);
         }
+        if let Some(left) = set.last_resort(ask.tried) {
+            return Some(Visit::begin(left.clone(), ask.now));
+        }
         let mut picked = pick(set, policy, &mut slot.turns, ask, dice)?;
         if picked.is_suspect() {
             // Seldom, and not for long: until it was judged.

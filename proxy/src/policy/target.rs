@@ -127,9 +127,7 @@ impl Target {
     pub(crate) fn has_other(&self, tried: &[SocketAddr]) -> bool {
         match self {
             Target::Address { .. } => false,
-            Target::Service(backend) => {
-                backend.endpoints.load().endpoints().iter().any(|endpoint| !tried.contains(&endpoint.address))
-            }
+            Target::Service(backend) => backend.endpoints.load().has_other(tried),
         }
     }
 

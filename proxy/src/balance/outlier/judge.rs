@@ -110,7 +110,25 @@ impl Bench<'_> {
         if self.may_eject(index) {
             return self.eject(index, why);
         }
+        let last = self.usable() <= usize::from(self.cases[index].healthy);
         self.decide(index, Phase::InUse, Change::Withheld(why), self.cases[index].sentence);
+        if last {
+            self.try_others();
+        }
+    }
+
+    /// The last usable endpoint fails: those that are out are tried again before their time.
+    fn try_others(&mut self) {
+        for index in 0..self.cases.len() {
+            let Case { phase, healthy, sentence, .. } = self.cases[index];
+            // One that was ejected just now has failed as the last one does.
+            let fresh = self.decisions.iter().any(|one| one.index == index && one.to == Phase::Ejected);
+            if phase == Phase::Ejected && healthy && !fresh {
+                // It has not served its time: if it fails, that makes the next one no longer.
+                let sentence = Sentence { due: None, times: sentence.times.saturating_sub(1), ..sentence };
+                self.decide(index, Phase::HalfOpen, Change::HalfOpen, sentence);
+            }
+        }
     }
 
     fn release(&mut self, which: fn(Phase) -> bool) {
