@@ -61,7 +61,14 @@ spec:
 }
 
 /// Every stage, with limits that this load does not reach: what is measured is what it costs to keep count.
-const STAGES: &str = "  loadBalancer: {policy: leastRequest}
+const STAGES: &str = "  circuitBreaker:
+    limits: {connections: 10000, pendingRequests: 10000, requests: 10000, retries: 1000}
+    trip: {failurePercent: 90, window: 10s, minRequests: 100000}
+    fallback: {staleFor: 1m}
+  outlierDetection: {successRate: {}, failurePercent: {}}
+  healthCheck: {tcp: {}, interval: 1s}
+  rateLimit: {requests: 1000000, per: 1s}
+  fault: {delay: {percent: 0.0001, duration: 1ms}, abort: {percent: 0, status: 503}}
 ";
 
 /// A MeshService named after the protocol that its backend speaks, with its route and its traffic policy.
