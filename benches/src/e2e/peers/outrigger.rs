@@ -68,6 +68,7 @@ const STAGES: &str = "  circuitBreaker:
   outlierDetection: {successRate: {}, failurePercent: {}}
   healthCheck: {tcp: {}, interval: 1s}
   rateLimit: {requests: 1000000, per: 1s}
+  concurrency: {adaptive: {minLimit: 1000, maxLimit: 10000}, priority: {header: x-priority, high: [critical], low: [batch]}}
   fault: {delay: {percent: 0.0001, duration: 1ms}, abort: {percent: 0, status: 503}}
 ";
 
