@@ -22,17 +22,6 @@ const RETRY: &str = "  retry:
 /// The same without: what `--sabotage retry` writes.
 const NO_RETRY: &str = "  retry: {attempts: 0}\n";
 
-/// A fault is over in seconds here, and the next one strikes the other of two replicas: one that is left out for what is past
-/// would be missed.
-const MESH: &str = "\
-apiVersion: outrigger.dev/v1alpha1
-kind: Mesh
-metadata: {name: default}
-spec:
-  defaults: {outlierDetection: null}    # two replicas that fail in turns: both are needed all the time
----
-";
-
 /// What answers while all of reviews v2 fails.
 const FALLBACK: &str = "  circuitBreaker:
     fallback: {service: {name: reviews-v1, port: 80}}
@@ -159,7 +148,6 @@ fn first(replicas: &[Replica], without: Without) -> String {
         "# The whole mesh of the demo. Edit it while the demo runs: every sidecar takes up a good edit within a\n\
          # moment and loses no request; a bad one is refused, and the policy before it stays.\n",
     );
-    text.push_str(MESH);
     text.push_str(&traffic(without));
     for service in ["frontend", "reviews", "reviews-v1", "reviews-v2", "ratings"] {
         text.push_str(&mesh_service(service, replicas));

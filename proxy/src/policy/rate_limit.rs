@@ -207,7 +207,7 @@ pub(crate) struct Told(Option<Box<[(HeaderName, HeaderValue); 2]>>);
 #[derive(Debug)]
 pub(crate) struct Refused {
     again_in: Duration,
-    fields: [(HeaderName, HeaderValue); 2],
+    fields: Box<[(HeaderName, HeaderValue); 2]>,
 }
 
 impl RateLimits {
@@ -274,7 +274,10 @@ impl RateLimits {
             join(&mut state, name, 0, again_in);
             longest = longest.max(again_in);
         }
-        Refused { again_in: longest, fields: [(POLICY, self.policy.clone()), (STATE, value(&state))] }
+        Refused {
+            again_in: longest,
+            fields: Box::new([(POLICY, self.policy.clone()), (STATE, value(&state))]),
+        }
     }
 }
 
