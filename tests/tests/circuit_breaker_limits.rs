@@ -31,7 +31,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 const WORKERS: usize = 4;
 
 /// How long callers go on calling.
-const TIME: Duration = Duration::from_secs(2);
+const TIME: Duration = Duration::from_secs(5);
 
 /// A service that counts the requests that it works on, by itself.
 #[derive(Clone, Default)]
@@ -125,7 +125,7 @@ async fn ten_requests_and_never_eleven_over_all_workers() {
     let gauge = Gauge::default();
     let address = gauge.serve(Speaks::Http1).await;
     let proxy = start(&policy("http1", address, "requests: 10, pendingRequests: 10000"));
-    let served = call(&proxy, 8, 1600).await;
+    let served = call(&proxy, 8, 2000).await;
     assert_eq!(gauge.most.load(SeqCst), 10);
     assert!(served.iter().all(|times| *times > 0), "everybody was served");
     all_is_given_back(&proxy).await;
@@ -136,7 +136,7 @@ async fn ten_requests_and_never_eleven_over_http2() {
     let gauge = Gauge::default();
     let address = gauge.serve(Speaks::Http2).await;
     let proxy = start(&policy("http2", address, "requests: 10, pendingRequests: 10000"));
-    let served = call(&proxy, 8, 1600).await;
+    let served = call(&proxy, 8, 2000).await;
     assert_eq!(gauge.most.load(SeqCst), 10);
     assert!(served.iter().all(|times| *times > 0), "everybody was served");
     all_is_given_back(&proxy).await;

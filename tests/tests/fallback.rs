@@ -62,8 +62,9 @@ async fn the_last_good_answer_stands_in_quickly_and_the_service_recovers() {
         assert_eq!(kind(&answer), is(200, "stale", "answer 1"));
     }
     times.sort();
-    // 2 ms on a machine of its own; this one may be busy.
-    assert!(times[25] < Duration::from_millis(20), "{:?}", times[25]);
+    // A machine that is busy with other tests may hold up some of them.
+    let (quick, median) = (times[5], times[25]);
+    assert!(quick < Duration::from_millis(2) && median < Duration::from_millis(20), "{quick:?}, {median:?}");
     let metrics = proxy.metrics().await;
     assert!(service.requests() - sent <= 2, "an open breaker sends probes alone");
     assert!(metrics.sum("outrigger_fallbacks_total", &[("kind", "stale")]) >= 51.0);
