@@ -103,7 +103,7 @@ fn among(
     dice: &mut Dice,
 ) -> Option<Arc<Endpoint>> {
     if let Some((key, table)) = ask.key.zip(set.table()) {
-        return table.choose(key, set.endpoints(), ask.tried).cloned();
+        return table.choose(key, set.endpoints(), ask.tried, |endpoint| set.passes_over(endpoint)).cloned();
     }
     // Round robin passes over tried endpoints itself: its credits belong to the whole set.
     let untried = if policy == Balance::RoundRobin { None } else { set.without(ask.tried) };

@@ -61,11 +61,6 @@ impl Endpoint {
         let key = |of: &Self| (of.address, of.weight, of.listed, of.warm);
         watch && key(self) == key(other) && self.zone == other.zone
     }
-
-    /// Whether it is about to be judged: until then it is passed over.
-    pub(super) fn is_suspect(&self) -> bool {
-        matches!(self.state.tally.phase(), Phase::Suspect(_) | Phase::Failed)
-    }
 }
 
 /// The endpoints at one moment.
@@ -198,6 +193,16 @@ impl EndpointSet {
         self.panic
     }
 
+    /// Whether one of those to choose from is passed over nevertheless: it is about to be judged, or was ejected after
+    /// this set was made.
+    pub(super) fn passes_over(&self, endpoint: &Endpoint) -> bool {
+        match endpoint.state.tally.phase() {
+            Phase::Suspect(_) | Phase::Failed => true,
+            Phase::Ejected => !self.panic,
+            _ => false,
+        }
+    }
+
     /// What a key is looked up in, for policies that hash.
     pub(super) fn table(&self) -> Option<&Table> {
         self.table.as_ref()
@@ -255,7 +260,8 @@ impl EndpointSet {
     /// Those to choose from that `keeps` keeps. `None` where that changes nothing, or leaves nothing.
     pub(super) fn only(&self, keeps: impl Fn(&Endpoint) -> bool) -> Option<Self> {
         let rest: Arc<[_]> = self.endpoints.iter().filter(|endpoint| keeps(endpoint)).cloned().collect();
-        (!rest.is_empty() && rest.len() < self.len()).then(|| Self::new(self.version, rest))
+        (!rest.is_empty() && rest.len() < self.len())
+            .then(|| Self { panic: self.panic, ..Self::new(self.version, rest) })
     }
 }
 

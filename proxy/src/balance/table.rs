@@ -24,16 +24,16 @@ impl Table {
         }
     }
 
-    /// The endpoint of a key: the first that was not tried and is not about to be judged; else one that was not tried;
-    /// else any.
+    /// The endpoint of a key: the first that was not tried and is not passed over; else one that was not tried; else any.
     pub(super) fn choose<'e>(
         &self,
         key: u64,
         endpoints: &'e [Arc<Endpoint>],
         tried: &[SocketAddr],
+        passed_over: impl Fn(&Endpoint) -> bool,
     ) -> Option<&'e Arc<Endpoint>> {
         let untried = |index: usize| !tried.contains(&endpoints[index].address);
-        let first = self.pick(key, |index| untried(index) && !endpoints[index].is_suspect());
+        let first = self.pick(key, |index| untried(index) && !passed_over(&endpoints[index]));
         let index = first.or_else(|| self.pick(key, untried)).or_else(|| self.pick(key, |_| true))?;
         endpoints.get(index)
     }

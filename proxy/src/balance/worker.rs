@@ -65,9 +65,10 @@ impl Balancer {
             return Some(Visit::begin(left.clone(), ask.now));
         }
         let mut picked = pick(set, policy, &mut slot.turns, ask, dice)?;
-        if picked.is_suspect() {
-            // Seldom, and not for long: until it was judged.
-            let rest = set.only(|endpoint| !endpoint.is_suspect() && !ask.tried.contains(&endpoint.address));
+        if set.passes_over(&picked) {
+            // Seldom, and not for long: until it was judged and the next set is here.
+            let rest =
+                set.only(|endpoint| !set.passes_over(endpoint) && !ask.tried.contains(&endpoint.address));
             picked = rest.and_then(|rest| random::choose(&rest, dice)).unwrap_or(picked);
         }
         Some(Visit::begin(picked, ask.now))

@@ -103,6 +103,16 @@ fn a_suspect_is_passed_over_at_once_and_ejected_when_it_is_judged() {
 }
 
 #[test]
+fn an_endpoint_that_was_ejected_is_passed_over_before_the_next_set_is_here() {
+    let mut bench = Bench::new(3, &settings(50.0, 0.0));
+    bench.attempt(1, Verdict::ServerError);
+    let set = bench.cell.load();
+    let tally = &set.all()[1].state.tally;
+    assert!(tally.advance(tally.phase(), Phase::Ejected));
+    assert_eq!((bench.cell.load().len(), bench.picked()), (3, vec![0, 2]));
+}
+
+#[test]
 fn an_endpoint_on_trial_has_one_probe_and_its_verdict_decides() {
     let mut bench = Bench::new(2, &settings(50.0, 0.0));
     bench.attempt(0, Verdict::GatewayError);

@@ -33,7 +33,7 @@ fn endpoints(listed: &[(usize, u32)]) -> Vec<Arc<Endpoint>> {
 fn led(policy: Balance, listed: &[(usize, u32)], keys: u64) -> Vec<SocketAddr> {
     let endpoints = endpoints(listed);
     let table = Table::new(policy, &endpoints).unwrap();
-    (0..keys).map(|key| table.choose(mix(key), &endpoints, &[]).unwrap().address).collect()
+    (0..keys).map(|key| table.choose(mix(key), &endpoints, &[], |_| false).unwrap().address).collect()
 }
 
 fn counts(led: &[SocketAddr]) -> HashMap<SocketAddr, u64> {
@@ -83,12 +83,12 @@ fn a_repeat_goes_on_to_another_that_is_always_the_same() {
         for key in (0..200).map(mix) {
             let mut tried = Vec::new();
             for _ in 0..3 {
-                let next = table.choose(key, &listed, &tried).unwrap().address;
+                let next = table.choose(key, &listed, &tried, |_| false).unwrap().address;
                 assert!(!tried.contains(&next));
                 tried.push(next);
             }
             assert_eq!(
-                table.choose(key, &listed, &tried).unwrap().address,
+                table.choose(key, &listed, &tried, |_| false).unwrap().address,
                 tried[0],
                 "all tried: as at first"
             );
