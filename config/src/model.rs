@@ -8,6 +8,7 @@ mod connection;
 mod cors;
 mod destination;
 mod mesh;
+mod mtls;
 mod precedence;
 mod route;
 mod session;
@@ -21,6 +22,7 @@ pub use destination::{
     AppProtocol, Destination, DestinationPort, Endpoint, EndpointAddress, Endpoints, ServicePort,
 };
 pub use mesh::{AccessLog, Egress, Limits, MeshConfig, Propagation, Tracing};
+pub use mtls::{Identity, IdentityFiles, IdentitySource, MtlsMode};
 pub use precedence::Precedence;
 pub use route::{
     Backend, BackendTarget, CallMatch, HeaderMatch, HeaderModifier, Mirror, PathMatch, PathRewrite,

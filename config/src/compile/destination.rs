@@ -7,7 +7,10 @@ use std::{
 
 use super::{Scope, routes::Attachments, tls};
 use crate::{
-    model::{AppProtocol, BackendTarget, Destination, DestinationPort, ObjectName, RouteKind, ServicePort},
+    model::{
+        AppProtocol, BackendTarget, Destination, DestinationPort, MtlsMode, ObjectName, RouteKind,
+        ServicePort,
+    },
     schema::ClusterIp,
     services::{Entry, Source},
 };
@@ -67,6 +70,7 @@ fn destination(
         .map(|port| {
             let rules = rules.on_port(port);
             DestinationPort {
+                mtls: MtlsMode::Disabled,
                 port: port.number,
                 protocol: port.speaks(rules.kind),
                 undeclared: port.protocol.is_none() && rules.kind.is_none(),

@@ -78,6 +78,7 @@ fn of_mesh_service(scope: &Scope<'_>, object: &Object<MeshService>) -> Vec<Endpo
             weight: endpoint.weight.0.map_or(1, |weight| weight.0),
             zone: endpoint.zone.as_ref().map(|zone| zone.0.clone()),
             labels: labels.collect(),
+            identity: None,
             origin: scope.origin(&endpoint.span),
         })
     });
@@ -98,6 +99,7 @@ fn of_external(scope: &Scope<'_>, object: &Object<Service>, port: &EntryPort<'_>
         weight: 1,
         zone: None,
         labels: BTreeMap::new(),
+        identity: None,
         origin: scope.origin(&host.span),
     }]
 }
@@ -123,6 +125,7 @@ fn of_slices(scope: &Scope<'_>, slices: &[&Object<EndpointSlice>], port: &EntryP
                     weight: 1,
                     zone: endpoint.zone.as_ref().map(|zone| zone.0.clone()),
                     labels: BTreeMap::new(),
+                    identity: None,
                     origin: scope.origin(&endpoint.span),
                 });
             }

@@ -6,7 +6,7 @@ use super::Scope;
 use crate::{
     convert::{Setting, Spanned, Strict},
     duration::GepDuration,
-    model::{self, AccessLog, Egress, Limits, MeshConfig, Tracing},
+    model::{self, AccessLog, Egress, Limits, MeshConfig, MtlsMode, Tracing},
     schema::{AccessLogFormat, EgressMode, LimitsBody, Propagation, TracingBody},
     spiffe::TrustDomain,
 };
@@ -24,6 +24,7 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
     let telemetry = spec.and_then(|spec| spec.telemetry.as_ref());
     MeshConfig {
         trust_domain: trust_domain.map_or_else(|| TrustDomain::BUILT_IN.into(), |domain| domain.0.clone()),
+        mtls: MtlsMode::Disabled,
         egress: egress.unwrap_or(Egress::Allow),
         // An app that takes us for a proxy may reach only what the mesh knows, unless somebody says otherwise.
         proxy_form_egress: egress.unwrap_or(Egress::Deny),

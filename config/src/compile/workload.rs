@@ -6,8 +6,8 @@ use super::Scope;
 use crate::{
     convert::Flag,
     model::{
-        Destination, DestinationPort, InboundApp, InboundListener, InboundPort, InboundProtocol, ObjectName,
-        OutboundListener, ServicePort, TrafficSettings, Workload,
+        Destination, DestinationPort, InboundApp, InboundListener, InboundPort, InboundProtocol, MtlsMode,
+        ObjectName, OutboundListener, ServicePort, TrafficSettings, Workload,
     },
     objects::Object,
     schema::{Inbound, InboundProtocolWord, ServiceRef, Sidecar, SidecarSpec},
@@ -38,6 +38,7 @@ pub(super) fn of(
             .service_account
             .as_ref()
             .map_or_else(|| SidecarSpec::SERVICE_ACCOUNT.into(), |name| name.0.clone()),
+        identity: None,
         inbound: spec.inbound.iter().map(|listener| apps.listener(listener)).collect(),
         outbound: outbound.collect(),
         admin: spec.admin.as_ref().map_or_else(|| ([127, 0, 0, 1], 15000).into(), |admin| admin.bind.value.0),
@@ -97,7 +98,13 @@ impl Apps<'_> {
             InboundProtocolWord::Http2 => InboundProtocol::Http2,
             InboundProtocolWord::Grpc => InboundProtocol::Grpc,
         };
-        InboundApp { app, protocol, settings: self.settings(service.as_ref()), service }
+        InboundApp {
+            app,
+            protocol,
+            mtls: MtlsMode::Disabled,
+            settings: self.settings(service.as_ref()),
+            service,
+        }
     }
 
     fn settings(&self, service: Option<&ServicePort>) -> Arc<TrafficSettings> {

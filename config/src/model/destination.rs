@@ -6,7 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use super::{ConnectionRule, ObjectName, Origin, OutwardTls, RouteRule, TrafficSettings};
+use super::{ConnectionRule, MtlsMode, ObjectName, Origin, OutwardTls, RouteRule, TrafficSettings};
+use crate::spiffe::SpiffeId;
 
 /// One port of one Service; shown as `namespace/name:port`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
@@ -51,6 +52,8 @@ pub struct DestinationPort {
     /// The policy does not say what they speak: who is redirected here, to whom no name tells what the port is for, may
     /// speak anything.
     pub undeclared: bool,
+    /// Whether its endpoints are spoken to by mutual TLS, where they have an identity.
+    pub mtls: MtlsMode,
     /// The settings of the Service itself, merged: what holds where no route rule says otherwise.
     pub settings: Arc<TrafficSettings>,
     /// The rules of all routes attached to this port, all of one kind. `None`: no route is attached, requests go to this port's own
@@ -116,6 +119,8 @@ pub struct Endpoint {
     pub zone: Option<Arc<str>>,
     /// Its labels.
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Who it is: whoever else answers there is refused. `None`: it speaks no mutual TLS.
+    pub identity: Option<SpiffeId>,
     /// Where it was written.
     pub origin: Origin,
 }

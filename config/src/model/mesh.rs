@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use super::TrafficSettings;
+use super::{MtlsMode, TrafficSettings};
 
 /// The Mesh object, with defaults filled in.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct MeshConfig {
     /// `cluster.local` by default.
     pub trust_domain: Arc<str>,
+    /// Whether mutual TLS is spoken at ports that say nothing of their own.
+    pub mtls: MtlsMode,
     /// What happens to destinations that no Service names.
     pub egress: Egress,
     /// As `egress`, for requests in HTTP-proxy form (absolute URI): the mode that is written, `Deny` where none is.

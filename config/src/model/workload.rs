@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::{ObjectName, Origin, ServicePort, TrafficSettings};
+use super::{Identity, MtlsMode, ObjectName, Origin, ServicePort, TrafficSettings};
 
 /// One proxy's place in the mesh.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -21,6 +21,8 @@ pub struct Workload {
     pub inbound: Vec<InboundListener>,
     /// Listeners for requests of the app.
     pub outbound: Vec<OutboundListener>,
+    /// Who the proxy is; `None`: it speaks no mutual TLS.
+    pub identity: Option<Arc<Identity>>,
     /// The admin API; `127.0.0.1:15000` unless set.
     pub admin: SocketAddr,
 }
@@ -67,6 +69,8 @@ pub struct InboundApp {
     pub protocol: InboundProtocol,
     /// The Service that this port serves.
     pub service: Option<ServicePort>,
+    /// Whether callers speak mutual TLS.
+    pub mtls: MtlsMode,
     /// The Service's settings; the mesh defaults where there is no Service. Only what a callee enforces counts.
     pub settings: Arc<TrafficSettings>,
 }

@@ -16,6 +16,7 @@ fn listed(address: model::EndpointAddress, weight: u32) -> model::Endpoint {
         weight,
         zone: None,
         labels: Default::default(),
+        identity: None,
         origin: Origin { file: "policy.yaml".into(), line: 1, column: 1 },
     }
 }

@@ -21,6 +21,7 @@ fn endpoint(number: u8, weight: u32, zone: &str) -> model::Endpoint {
         weight,
         zone: (!zone.is_empty()).then(|| zone.into()),
         labels: BTreeMap::new(),
+        identity: None,
         origin: Origin { file: "policy.yaml".into(), line: 1, column: 1 },
     }
 }

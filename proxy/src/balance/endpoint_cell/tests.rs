@@ -22,6 +22,7 @@ fn listings(count: u8) -> Vec<Listing> {
         weight: 1,
         zone: None,
         labels: Default::default(),
+        identity: None,
         origin: Origin { file: "policy.yaml".into(), line: 1, column: 1 },
     };
     (0..count).map(one).collect()

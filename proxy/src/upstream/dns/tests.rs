@@ -42,6 +42,7 @@ fn cell(hosts: &[&str]) -> Arc<EndpointCell> {
         weight: 1,
         zone: None,
         labels: Default::default(),
+        identity: None,
         origin: Origin { file: "mesh.yaml".into(), line: 1, column: 1 },
     };
     let cell = Arc::new(EndpointCell::default());
