@@ -3,6 +3,7 @@
 //! One file per thing that a test stands up. Waiting is always waiting for something, with a bound ([`wait`]): no test
 //! sleeps and hopes. Tests that run the real binary live in `cli/tests/`, where Cargo gives its path.
 
+pub mod authority;
 pub mod backend;
 pub mod client;
 pub mod collector;
