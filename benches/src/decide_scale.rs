@@ -151,17 +151,18 @@ impl Requests {
     }
 }
 
-fn one(snapshot: &Snapshot, (host, path): (&str, &str), headers: &HeaderMap, facts: &Facts) -> Decision {
+fn one(snapshot: &Snapshot, (host, path): (&str, &str), headers: &HeaderMap, facts: &Facts<'_>) -> Decision {
     let key = ListenerKey { side: Side::Outbound, bind: ([127, 0, 0, 1], 15001).into(), nth: 0 };
     let head = Head { method: &Method::GET, path, query: Some("page=1"), host, port: None, headers };
     decide(snapshot, key, &head, facts, &mut Silent)
 }
 
-fn facts() -> Facts {
+fn facts() -> Facts<'static> {
     Facts {
         original_destination: None,
         form: Form::Origin,
         peer: IpAddr::from([127, 0, 0, 1]),
+        identity: None,
         now: Instant::now(),
         clock: SystemTime::now(),
         dice: 7,

@@ -28,7 +28,10 @@ use std::{
 };
 
 use http::{HeaderMap, Method};
-use outrigger_config::model::{self, TrafficSettings};
+use outrigger_config::{
+    SpiffeId,
+    model::{self, TrafficSettings},
+};
 
 use crate::{
     error::Failure,
@@ -61,13 +64,15 @@ pub struct Head<'a> {
 
 /// What is known of a request beside its head.
 #[derive(Clone, Copy, Debug)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// The address that the caller dialled, where traffic is redirected to us.
     pub original_destination: Option<SocketAddr>,
     /// How the request named its target.
     pub form: Form,
     /// The caller's address.
     pub peer: IpAddr,
+    /// Who the caller has proved to be; `None`: it is anonymous.
+    pub identity: Option<&'a SpiffeId>,
     /// When the head was complete.
     pub now: Instant,
     /// The same by the wall clock: sessions are held to their limits by every proxy that they come to.
@@ -244,7 +249,7 @@ pub fn decide<R: Recorder>(
     snapshot: &Snapshot,
     listener: ListenerKey,
     head: &Head<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     recorder: &mut R,
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
@@ -301,7 +306,7 @@ fn route<'a, R: Recorder>(port: &'a Port, head: &Head<'_>, recorder: &mut R) -> 
 fn forward<R: Recorder>(
     rule: &Arc<Rule>,
     head: Option<&Head<'_>>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     recorder: &mut R,
 ) -> Decision {
     if rule.redirect.is_some() {
@@ -334,7 +339,7 @@ pub(crate) fn share<R: Recorder>(rule: &Arc<Rule>, index: usize, dice: u64, reco
 }
 
 /// The backend that gets the request, by weight; `None`: there is none, or none has any weight.
-fn choose(rule: &Rule, facts: &Facts) -> Option<usize> {
+fn choose(rule: &Rule, facts: &Facts<'_>) -> Option<usize> {
     match &*rule.backends {
         [only] if only.weight > 0 => Some(0),
         backends => {

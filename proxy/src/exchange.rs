@@ -97,11 +97,12 @@ impl Exchange {
     }
 
     /// What the decision needs beside the head.
-    pub(crate) fn facts(&self) -> Facts {
+    pub(crate) fn facts(&self) -> Facts<'_> {
         Facts {
             original_destination: self.connection.dialled.original(),
             form: self.form,
             peer: self.connection.peer.ip(),
+            identity: self.connection.identity(),
             now: self.started.into_std(),
             clock: SystemTime::now(),
             dice: self.worker().dice(),

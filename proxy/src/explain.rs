@@ -220,6 +220,7 @@ impl Explainer {
             original_destination: question.original_destination,
             form,
             peer: question.peer,
+            identity: self.authenticated(question.from.as_ref(), way.listener.side),
             now: Instant::now(),
             clock: SystemTime::now(),
             dice: question.dice.unwrap_or_default(),

@@ -32,6 +32,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // Decide: the app behind this listener, with the settings that its Service enforces.
     let facts = exchange.facts();
+    let dice = facts.dice;
     let decision = decide::decide(
         &snapshot,
         connection.listener.key,
@@ -45,7 +46,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // Name the request and tell the app who called; count it under its Service.
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
     forwarded::tell_app(&mut head.headers, &connection.address, forwarded::Scheme::Http);
-    exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
+    exchange.record.ruled(decision.rule(), &head.headers, dice);
 
     // rate limit: what the Service takes in a time, before anything is spent on the request.
     let told = match rate_limit::check(&exchange, decision.rule(), &head.headers) {
@@ -60,15 +61,13 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // The policy stages, the one hop to the app, the answer.
     let pinned = match &decision {
-        Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, facts.dice) },
+        Decision::Forward(forward) => Pinned { last_hop: true, ..Pinned::forward(forward, dice) },
         Decision::Refuse(refusal) => return exchange.refuse(refusal.failure),
         // The app stands where the caller dialled it.
-        Decision::Direct(direct) => {
-            match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
-                Ok(pinned) => pinned,
-                Err(failure) => return exchange.refuse(failure),
-            }
-        }
+        Decision::Direct(direct) => match Box::pin(egress::pin(&exchange, direct, &checked, dice)).await {
+            Ok(pinned) => pinned,
+            Err(failure) => return exchange.refuse(failure),
+        },
         // An inbound listener has no routes, and so no answer of a rule.
         Decision::Redirect(_) | Decision::Preflight(_) => {
             return exchange.refuse(Failure::Internal);

@@ -31,6 +31,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // Decide: destination, rule, backend. Pure; `explain` asks the same function.
     let facts = exchange.facts();
+    let dice = facts.dice;
     let decision = decide::decide(
         &snapshot,
         connection.listener.key,
@@ -43,7 +44,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // Name the request, so that logs along its way can be joined, and count it under its rule.
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
-    exchange.record.ruled(decision.rule(), &head.headers, facts.dice);
+    exchange.record.ruled(decision.rule(), &head.headers, dice);
 
     // cors: which origin asks, before policy changes the head. Its browser is told whoever makes the answer.
     let origin = decision.cors().and_then(|_| head.headers.get(ORIGIN).cloned());
@@ -56,13 +57,11 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
 
     // The policy stages, the attempts, the answer.
     let pinned = match &decision {
-        Decision::Forward(forward) => Pinned::forward(forward, facts.dice),
-        Decision::Direct(direct) => {
-            match Box::pin(egress::pin(&exchange, direct, &checked, facts.dice)).await {
-                Ok(pinned) => pinned,
-                Err(failure) => return exchange.refuse(failure),
-            }
-        }
+        Decision::Forward(forward) => Pinned::forward(forward, dice),
+        Decision::Direct(direct) => match Box::pin(egress::pin(&exchange, direct, &checked, dice)).await {
+            Ok(pinned) => pinned,
+            Err(failure) => return exchange.refuse(failure),
+        },
         Decision::Redirect(redirected) => return told(exchange.redirect(redirected, &head.uri, &checked)),
         Decision::Preflight(preflight) => return exchange.preflight(preflight, &head.headers),
         Decision::Refuse(refusal) => return told(exchange.refuse(refusal.failure)),

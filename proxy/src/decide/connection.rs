@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use outrigger_config::model::Egress;
+use outrigger_config::{SpiffeId, model::Egress};
 
 use super::{Claim, Dice, Purpose, Recorder, Resolution, Way};
 use crate::{
@@ -33,6 +33,8 @@ pub struct ConnectionFacts<'a> {
     pub original_destination: Option<SocketAddr>,
     /// The caller's address.
     pub peer: IpAddr,
+    /// Who the caller has proved to be; `None`: it is anonymous.
+    pub identity: Option<&'a SpiffeId>,
     /// What the caller has said.
     pub heard: Heard<'a>,
     /// Drives every random choice of this connection, by splitting: see [`Dice`].

@@ -35,7 +35,7 @@ impl Preflight {
 pub(super) fn answer<R: Recorder>(
     port: &Port,
     head: &Head<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     recorder: &mut R,
 ) -> Option<Decision> {
     let method = cors::asked(head)?;
@@ -51,7 +51,7 @@ pub(super) fn answer<R: Recorder>(
     None
 }
 
-fn holder<'a>(rule: &'a Arc<Rule>, facts: &Facts) -> Option<(&'a Arc<Rule>, Option<usize>)> {
+fn holder<'a>(rule: &'a Arc<Rule>, facts: &Facts<'_>) -> Option<(&'a Arc<Rule>, Option<usize>)> {
     if rule.cors.is_some() {
         return Some((rule, None));
     }

@@ -40,7 +40,7 @@ pub(super) fn resolve<'a, R: Recorder>(
     snapshot: &'a Snapshot,
     key: ListenerKey,
     head: &Head<'_>,
-    facts: &Facts,
+    facts: &Facts<'_>,
     recorder: &mut R,
 ) -> Meaning<'a> {
     if key.side == Side::Inbound {

@@ -85,7 +85,7 @@ struct Asked<'a> {
     by: ListenerKey,
     /// The request is OPTIONS from another origin, and a preflight unless this is empty.
     asks_about: Option<&'static str>,
-    facts: Facts,
+    facts: Facts<'static>,
 }
 
 fn ask(authority: &'static str, path: &'static str) -> Asked<'static> {
@@ -93,6 +93,7 @@ fn ask(authority: &'static str, path: &'static str) -> Asked<'static> {
         original_destination: None,
         form: Form::Origin,
         peer: IpAddr::from([127, 0, 0, 1]),
+        identity: None,
         now: Instant::now(),
         clock: SystemTime::now(),
         dice: 1,

@@ -115,6 +115,7 @@ impl Explainer {
             let facts = ConnectionFacts {
                 original_destination: dialled,
                 peer: question.peer,
+                identity: self.authenticated(question.from.as_ref(), entrance.listener.side),
                 heard,
                 dice: question.dice.unwrap_or_default(),
             };

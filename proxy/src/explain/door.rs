@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
-use outrigger_config::model::ServicePort;
+use outrigger_config::{SpiffeId, model::ServicePort};
 
 use super::{Door, ExplainError, Explainer, Object, Question, resolution};
 use crate::{
+    ctx::Side,
     decide::{self, ConnectionFacts, Heard, Opening, Silent},
     runtime::snapshot::{ListenerKey, Outbound, OutboundTarget},
 };
@@ -36,6 +37,7 @@ impl Explainer {
         let facts = ConnectionFacts {
             original_destination: question.original_destination,
             peer: question.peer,
+            identity: self.authenticated(question.from.as_ref(), listener.side),
             heard: Heard::Nothing,
             dice: 0,
         };
@@ -81,6 +83,11 @@ impl Explainer {
         let behind = found.source.service(dialled.map(|address| address.port()));
         let door = resolution::object(bind, &found.source.origin);
         Ok(Entrance { listener: found.key, behind, door, bind })
+    }
+
+    /// Who calls, where that can be proved: by callers of the app, to a proxy that has an identity itself.
+    pub(super) fn authenticated<'q>(&self, from: Option<&'q SpiffeId>, side: Side) -> Option<&'q SpiffeId> {
+        from.filter(|_| side == Side::Inbound && self.resources.workload.identity.is_some())
     }
 
     /// The error of a listener that is not there.

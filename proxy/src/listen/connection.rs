@@ -21,7 +21,7 @@ use tokio::{
     time::Instant,
 };
 
-use outrigger_config::model::Limits;
+use outrigger_config::{SpiffeId, model::Limits};
 
 use super::{
     Listener,
@@ -42,6 +42,8 @@ pub(crate) struct Connection {
     pub(crate) worker: Rc<Worker>,
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    /// Who the peer has proved to be; `None`: it is anonymous.
+    pub(crate) authenticated: Option<Rc<Authenticated>>,
     pub(crate) dialled: Dialled,
     /// The peer's address as a header value.
     pub(crate) address: PeerAddress,
@@ -50,6 +52,20 @@ pub(crate) struct Connection {
     pub(crate) switched: Handover<Waiting>,
     /// HTTP/2: the next task that hyper starts sends this stream's data.
     pub(crate) sending: Handover<Rc<StreamTask>>,
+}
+
+/// Who a caller has proved to be.
+#[derive(Debug)]
+pub(crate) struct Authenticated {
+    /// Its identity.
+    pub(crate) id: SpiffeId,
+}
+
+impl Connection {
+    /// The identity that the peer has proved.
+    pub(crate) fn identity(&self) -> Option<&SpiffeId> {
+        self.authenticated.as_ref().map(|authenticated| &authenticated.id)
+    }
 }
 
 /// The caller's socket as hyper reads it.

@@ -87,6 +87,7 @@ pub(crate) async fn serve_as(
         worker,
         listener,
         peer,
+        authenticated: None,
         dialled,
         watch,
         address: PeerAddress::new(peer.ip()),

@@ -52,7 +52,7 @@ pub(crate) fn opening(worker: &Worker, arrival: &Arrival, heard: Heard<'_>, dice
         };
     }
     let (original_destination, peer) = (arrival.dialled.original(), arrival.peer.ip());
-    let facts = ConnectionFacts { original_destination, peer, heard, dice };
+    let facts = ConnectionFacts { original_destination, peer, identity: None, heard, dice };
     decide::connection(&snapshot, arrival.listener.key, &facts, &mut Silent)
 }
 

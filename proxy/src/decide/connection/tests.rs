@@ -124,6 +124,7 @@ impl Case {
         let facts = ConnectionFacts {
             original_destination: dialled.map(|address| address.parse().unwrap()),
             peer: [127, 0, 0, 1].into(),
+            identity: None,
             heard,
             dice: 7,
         };
@@ -161,6 +162,7 @@ fn a_tcp_route_makes_its_port_one_of_tcp_and_shares_by_weight() {
             let facts = ConnectionFacts {
                 original_destination: None,
                 peer: [127, 0, 0, 1].into(),
+                identity: None,
                 heard: Heard::Nothing,
                 dice,
             };
@@ -311,6 +313,7 @@ fn a_recorder_hears_every_step() {
     let facts = ConnectionFacts {
         original_destination: None,
         peer: [127, 0, 0, 1].into(),
+        identity: None,
         heard: Heard::Tls(Some("x.b.example.com")),
         dice: 7,
     };

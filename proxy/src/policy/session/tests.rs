@@ -56,6 +56,7 @@ fn decided(snapshot: &Snapshot, path: &str, fields: &[(&str, &str)], now: System
         original_destination: None,
         form: Form::Origin,
         peer: [127, 0, 0, 1].into(),
+        identity: None,
         now: std::time::Instant::now(),
         clock: now,
         dice,
