@@ -49,7 +49,7 @@ pub use duration::{format_duration, parse_duration};
 pub use policy::{CompileError, Policy};
 pub use reference::{FieldReference, KindReference, ObjectReference, reference, referenced_kinds};
 pub use schema::{KINDS, json_schema};
-pub use spiffe::SpiffeId;
+pub use spiffe::{SpiffeId, SpiffeIdFlaw};
 pub use suggest::nearest;
 
 /// One policy file: its name as the user gave it, and its bytes.

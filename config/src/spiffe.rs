@@ -59,27 +59,34 @@ impl SpiffeId {
         Self { text: text.into(), domain_end: SCHEME.len() + trust_domain.len() }
     }
 
-    /// Reads an id.
+    /// Reads an id that a person wrote.
     ///
     /// # Errors
     /// What is wrong with the text, and what helps.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let bad = |why: &str| {
+        Self::read(text).map_err(|flaw| {
             let form = "spiffe://cluster.local/ns/shop/sa/cart";
-            Err(format!("`{text}` is not a SPIFFE ID: {why}; such as `{form}`"))
-        };
-        let Some(rest) = text.strip_prefix(SCHEME) else { return bad("it must begin with `spiffe://`") };
+            format!("`{text}` is not a SPIFFE ID: {flaw}; such as `{form}`")
+        })
+    }
+
+    /// Reads an id that a machine sent.
+    ///
+    /// # Errors
+    /// The first flaw of the text.
+    pub fn read(text: &str) -> Result<Self, SpiffeIdFlaw> {
+        let rest = text.strip_prefix(SCHEME).ok_or(SpiffeIdFlaw::Scheme)?;
         if text.len() > LONGEST {
-            return bad("it has more than 2048 bytes");
+            return Err(SpiffeIdFlaw::TooLong);
         }
         let (domain, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         if TrustDomain::parse(domain).is_err() {
-            return bad("a trust domain has lower-case letters, digits, `.`, `_` and `-`");
+            return Err(SpiffeIdFlaw::TrustDomain);
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
         if !path.is_empty() && !path.split('/').skip(1).all(segment) {
-            return bad("the parts of its path have letters, digits, `.`, `_` and `-`, and none is empty");
+            return Err(SpiffeIdFlaw::Path);
         }
         Ok(Self { text: text.into(), domain_end: SCHEME.len() + domain.len() })
     }
@@ -87,6 +94,11 @@ impl SpiffeId {
     /// The id as it is written.
     pub fn as_str(&self) -> &str {
         &self.text
+    }
+
+    /// What follows the trust domain: empty, or `/` and parts.
+    pub fn path(&self) -> &str {
+        &self.text[self.domain_end..]
     }
 
     /// The trust domain.
@@ -102,6 +114,23 @@ impl SpiffeId {
             _ => None,
         }
     }
+}
+
+/// What is wrong with a text that should be a SPIFFE ID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpiffeIdFlaw {
+    /// Another scheme, or none.
+    #[error("it must begin with `spiffe://`")]
+    Scheme,
+    /// Longer than an id may be.
+    #[error("it has more than 2048 bytes")]
+    TooLong,
+    /// The trust domain has other letters than it may have, or none.
+    #[error("a trust domain has lower-case letters, digits, `.`, `_` and `-`")]
+    TrustDomain,
+    /// The path has other letters than it may have, or an empty part.
+    #[error("the parts of its path have letters, digits, `.`, `_` and `-`, and none is empty")]
+    Path,
 }
 
 impl serde::Serialize for SpiffeId {

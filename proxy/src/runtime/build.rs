@@ -110,6 +110,7 @@ pub(crate) fn build_to_serve(
             .map(|(key, from)| builder.inbound(key, from))
             .collect::<Result<_, _>>()?,
         outbound: Box::default(),
+        identity: None,
         path_policy: tells_paths(&resources.destinations),
         tracing: resources.mesh.tracing.as_ref().map(Tracing::new),
         egress_rule: builder.egress_rule(&resources.mesh.defaults)?,

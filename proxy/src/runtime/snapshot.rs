@@ -19,6 +19,7 @@ use super::{
 use crate::{
     balance::EndpointCell,
     ctx::Side,
+    identity::Identity,
     policy::{
         budget::Budget, circuit_breaker::CircuitBreaker, concurrency::Concurrency, cors::Cors,
         fallback::Fallback, fault::Fault, rate_limit::RateLimits, session::Session,
@@ -58,6 +59,9 @@ pub struct Snapshot {
     pub inbound: Box<[Arc<Inbound>]>,
     /// Listeners for the app's calls.
     pub outbound: Box<[Outbound]>,
+    /// Who this proxy is to other sidecars; `None`: it speaks no mutual TLS.
+    #[allow(dead_code, reason = "mutual TLS takes this up")]
+    pub(crate) identity: Option<Arc<Identity>>,
     /// Whether some rule tells paths apart: then a path with two readings is refused.
     pub path_policy: bool,
     /// Which requests are traced, and how trace context travels; `None`: none are.

@@ -110,6 +110,8 @@ label_values! {
         Closed = "closed",
         /// The files of this TLS were not read: nothing can be sent.
         Unread = "unread",
+        /// This proxy's own certificate has expired: it makes no handshake.
+        OwnExpired = "own_certificate_expired",
     }
 }
 

@@ -1,0 +1,98 @@
+//! Mutual TLS between sidecars: who this proxy is, whom it believes, and who the other end of a connection is.
+//!
+//! The order of a handshake: the [`Credentials`] of the moment give the configuration of one side, `verify.rs` judges
+//! the certificate that the peer shows by the rules of `svid.rs`, and of the finished handshake comes the [`Peer`].
+//! TLS 1.3 alone, both ends with a certificate, nothing resumed: each connection asks anew who is there. Nothing here
+//! knows HTTP, opens a socket, or falls back to plaintext.
+
+mod credentials;
+mod fault;
+mod peer;
+mod svid;
+mod verify;
+
+pub(crate) use credentials::{Credentials, Material, Terms, Unfit};
+pub(crate) use peer::Peer;
+pub(crate) use svid::Svid;
+
+pub(crate) use crate::telemetry::metrics::PeerFault;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use outrigger_config::model;
+
+/// Who this proxy is. It outlives reloads of the policy that name the same identity.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    source: model::Identity,
+    current: ArcSwap<Credentials>,
+    /// That of `current`, for who compares it with each request.
+    generation: AtomicU64,
+}
+
+impl Identity {
+    /// Begins with these credentials, which were made for `source`.
+    pub(crate) fn new(source: model::Identity, first: Credentials) -> Self {
+        let generation = AtomicU64::new(first.generation());
+        Self { source, current: ArcSwap::from_pointee(first), generation }
+    }
+
+    /// What policy says of it.
+    pub(crate) fn source(&self) -> &model::Identity {
+        &self.source
+    }
+
+    /// The credentials of the moment. Take them once per connection: two calls may differ.
+    pub(crate) fn current(&self) -> Arc<Credentials> {
+        self.current.load_full()
+    }
+
+    /// The number of the credentials of the moment. It may lag behind [`Self::current`] for a moment, and never leads.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Puts the next credentials in use, for every handshake that begins from here on.
+    pub(crate) fn rotate(&self, next: Credentials) {
+        let generation = next.generation();
+        self.current.store(Arc::new(next));
+        self.generation.store(generation, Ordering::Release);
+    }
+}
+
+/// What two sidecars speak on one connection, as ALPN names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum MeshProtocol {
+    /// HTTP/2: requests of many callers.
+    Http2,
+    /// HTTP/1.1: one request with Upgrade, or CONNECT.
+    Http1,
+    /// Bytes that are passed on, after a first frame.
+    Tcp,
+}
+
+impl MeshProtocol {
+    /// Every one, the commonest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Http2, Self::Http1, Self::Tcp];
+
+    /// The name in ALPN.
+    pub(crate) const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Http2 => b"outrigger-h2",
+            Self::Http1 => b"outrigger-http/1.1",
+            Self::Tcp => b"outrigger-tcp",
+        }
+    }
+
+    /// The protocol of a name in ALPN; `None`: not one between sidecars.
+    pub(crate) fn of_alpn(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|protocol| protocol.alpn() == name)
+    }
+}
+
+#[cfg(test)]
+mod tests;
