@@ -19,6 +19,7 @@
 //! ```
 
 pub mod model;
+pub mod wire;
 
 mod cases;
 mod check;

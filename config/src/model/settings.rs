@@ -20,7 +20,7 @@ pub use rate_limit::{RateLimit, RateLimitBy};
 pub use retry::{Backoff, Retry, RetryBudget, RetryOn};
 pub use timeouts::Timeouts;
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{ObjectName, Origin};
 
@@ -58,7 +58,7 @@ pub struct TrafficSettings {
 }
 
 /// Where settings were written, by their path in a TrafficPolicy.
-pub type SettingOrigins = BTreeMap<&'static str, SettingOrigin>;
+pub type SettingOrigins = BTreeMap<Cow<'static, str>, SettingOrigin>;
 
 /// Where one setting was written.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

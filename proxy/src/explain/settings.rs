@@ -123,7 +123,7 @@ pub(super) fn retry(settings: &TrafficSettings, method: &Method, hop: Hop, grpc:
         budget.min_per_second
     );
     let first = |leaves: &[&'static str]| {
-        leaves.iter().copied().find(|leaf| origins.contains_key(leaf)).unwrap_or(leaves[0])
+        leaves.iter().copied().find(|leaf| origins.contains_key(*leaf)).unwrap_or(leaves[0])
     };
     Retry {
         repeatable,

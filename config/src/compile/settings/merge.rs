@@ -76,7 +76,7 @@ impl Merge<'_> {
     /// The value of the first layer that says something of a leaf, which is noted with its place.
     fn first<T>(&mut self, leaf: &'static str, read: impl Fn(&Layer<'_>) -> Option<(T, Span)>) -> Option<T> {
         let (layer, (value, span)) = self.layers.iter().find_map(|layer| Some((layer, read(layer)?)))?;
-        self.origins.insert(leaf, self.origin(layer, &span));
+        self.origins.insert(leaf.into(), self.origin(layer, &span));
         Some(value)
     }
 
@@ -88,6 +88,6 @@ impl Merge<'_> {
     /// Notes a leaf that the rule itself sets.
     fn ruled(&mut self, leaf: &'static str, span: &Span) {
         let origin = self.sources.origin(span);
-        self.origins.insert(leaf, SettingOrigin { layer: SettingLayer::Rule, policy: None, origin });
+        self.origins.insert(leaf.into(), SettingOrigin { layer: SettingLayer::Rule, policy: None, origin });
     }
 }
