@@ -100,7 +100,8 @@ impl Crew {
             .build()
             .map_err(StartError::Thread)?;
         let metrics = Metrics::new(workers);
-        let snapshot = build_to_serve(&policy.resources, &policy.connectors, None, &metrics)?;
+        let snapshot =
+            build_to_serve(&policy.resources, (&policy.connectors, policy.identity), None, &metrics)?;
         let resources = policy.resources;
         let (status, store) = (Status::new(), Arc::new(Store::new(snapshot)));
         let socket = accept::bind(resources.workload.admin);
@@ -238,7 +239,12 @@ impl Crew {
     /// Takes up another policy, whole or not at all.
     pub(crate) fn apply(&self, policy: Prepared) -> Result<(), StartError> {
         let previous = self.store.load();
-        let snapshot = build_to_serve(&policy.resources, &policy.connectors, Some(&previous), &self.metrics)?;
+        let snapshot = build_to_serve(
+            &policy.resources,
+            (&policy.connectors, policy.identity),
+            Some(&previous),
+            &self.metrics,
+        )?;
         let bound = self.bind_new(&snapshot)?;
         self.store.publish(snapshot);
         self.open(bound, &self.store.load())?;

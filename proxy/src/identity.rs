@@ -7,6 +7,7 @@
 
 mod credentials;
 mod fault;
+mod files;
 mod peer;
 mod svid;
 mod verify;
@@ -17,13 +18,18 @@ pub(crate) use svid::Svid;
 
 pub(crate) use crate::telemetry::metrics::PeerFault;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
-use outrigger_config::model;
+use outrigger_config::model::{self, IdentitySource};
+
+use crate::pem::{Contents, Unusable};
 
 /// Who this proxy is. It outlives reloads of the policy that name the same identity.
 #[derive(Debug)]
@@ -35,10 +41,33 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Begins with what `source` has now.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what was read of it.
+    pub(crate) fn read(source: &model::Identity, now: SystemTime) -> Result<Self, (Unusable, Contents)> {
+        let IdentitySource::Files(files) = &source.source;
+        let contents = Contents::read(&files::paths(files));
+        let terms = Terms { trust_domain: source.trust_domain.clone(), expected: source.expected.clone() };
+        match files::credentials(files, &contents, &terms, now) {
+            Ok(first) => Ok(Self::new(source.clone(), first)),
+            Err(unusable) => Err((unusable, contents)),
+        }
+    }
+
     /// Begins with these credentials, which were made for `source`.
-    pub(crate) fn new(source: model::Identity, first: Credentials) -> Self {
+    fn new(source: model::Identity, first: Credentials) -> Self {
         let generation = AtomicU64::new(first.generation());
         Self { source, current: ArcSwap::from_pointee(first), generation }
+    }
+
+    /// Whether policy means this one, wherever it says so.
+    pub(crate) fn is(&self, source: &model::Identity) -> bool {
+        let paths = |of: &model::Identity| match &of.source {
+            IdentitySource::Files(files) => files::paths(files),
+        };
+        let terms = |of: &model::Identity| (of.trust_domain.clone(), of.expected.clone());
+        paths(&self.source) == paths(source) && terms(&self.source) == terms(source)
     }
 
     /// What policy says of it.

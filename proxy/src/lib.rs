@@ -26,6 +26,7 @@ mod exchange;
 mod identity;
 mod inbound;
 mod outbound;
+mod pem;
 mod policy;
 mod switched;
 mod tunnel;

@@ -8,7 +8,12 @@ mod read;
 
 pub use read::{ReadError, read};
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use outrigger_config::{
     Checked, CompileError, Finding, Severity, SourceFile,
@@ -17,9 +22,11 @@ use outrigger_config::{
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use self::named::{Contents, Named};
+use self::named::Named;
 use super::watch::{Changes, Pace, Wake};
 use crate::{
+    identity::Identity,
+    pem::{Contents, Unusable},
     runtime::status::{Rejection, Status},
     telemetry::metrics::Metrics,
     upstream::tls::Connectors,
@@ -96,6 +103,8 @@ pub struct Prepared {
     pub resources: Resources,
     /// What was made of the certificates and keys that it names.
     pub(crate) connectors: Connectors,
+    /// Who the proxy is under it: the one that it is already where the policy says the same.
+    pub(crate) identity: Option<Arc<Identity>>,
 }
 
 /// A policy on its way to the proxy.
@@ -158,12 +167,20 @@ impl LocalSource {
         let mut contents = Contents::read(&[]);
         let result = files.map_err(Rejected::from).and_then(|files| {
             let (resources, mut checked) = compile(files, self.sidecar.as_ref())?;
-            let paths = named::paths(&resources);
+            let mut paths = named::paths(&resources);
             contents = Contents::read(&paths);
-            self.named.lock().judge(policy, paths);
-            match Connectors::read(&resources, |path| contents.of(path)) {
-                Ok(connectors) => Ok(Prepared { resources, connectors }),
-                Err(unusable) => {
+            let connectors = Connectors::read(&resources, |path| contents.of(path));
+            let identity = self.identity(&resources).map_err(|(unusable, found)| {
+                paths.extend(found.paths().map(Path::to_path_buf));
+                contents.and(found);
+                vec![unusable]
+            });
+            let used = identity.as_ref().ok().cloned().flatten();
+            self.named.lock().judge(policy, paths, used);
+            match (connectors, identity) {
+                (Ok(connectors), Ok(identity)) => Ok(Prepared { resources, connectors, identity }),
+                (connectors, identity) => {
+                    let unusable = connectors.err().into_iter().chain(identity.err()).flatten();
                     for one in unusable {
                         checked.add_file_error(&one.origin, &one.field, &one.message, one.help);
                     }
@@ -172,6 +189,16 @@ impl LocalSource {
             }
         });
         Compiled { signature: Signature { policy, named: contents.signature() }, result }
+    }
+
+    /// Who the proxy is under a policy. Whoever it is already goes on: its files may be on their way to the next rotation.
+    fn identity(&self, resources: &Resources) -> Result<Option<Arc<Identity>>, (Unusable, Contents)> {
+        let Some(source) = &resources.workload.identity else { return Ok(None) };
+        let in_use = self.named.lock().identity().filter(|identity| identity.is(source));
+        match in_use {
+            Some(identity) => Ok(Some(identity)),
+            None => Identity::read(source, SystemTime::now()).map(|made| Some(Arc::new(made))),
+        }
     }
 
     /// The files as they are now, and what tells them from others.

@@ -70,6 +70,14 @@ pub(crate) enum Unfit {
     /// The certificate, or its chain, breaks a rule.
     #[error("{0}")]
     Certificate(PeerFault),
+    /// The certificate is of another trust domain than the mesh.
+    #[error("the certificate is of the trust domain `{is}`, and the mesh is `{mesh}`")]
+    TrustDomain {
+        /// That of the certificate.
+        is: String,
+        /// That of the mesh.
+        mesh: Arc<str>,
+    },
     /// The certificate is somebody else's.
     #[error("the certificate is for `{is}`, and this proxy is `{expected}`")]
     Identity {
@@ -121,7 +129,12 @@ impl Credentials {
         let (leaf, between) =
             material.chain.split_first().ok_or(Unfit::Certificate(PeerFault::NoCertificate))?;
         let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let svid = trust
+        let svid = Svid::parse(leaf).map_err(Unfit::Certificate)?;
+        if svid.id().trust_domain() != &*terms.trust_domain {
+            let is = svid.id().trust_domain().to_owned();
+            return Err(Unfit::TrustDomain { is, mesh: terms.trust_domain.clone() });
+        }
+        trust
             .verify(leaf, between, KeyUsage::server_auth(), UnixTime::since_unix_epoch(since))
             .map_err(Unfit::Certificate)?;
         if let Some(expected) = &terms.expected

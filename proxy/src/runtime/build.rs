@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     ctx::Side,
+    identity::Identity,
     policy::{
         budget::Budget, circuit_breaker::CircuitBreaker, cors::Cors, fallback::Fallback, fault::Fault,
         session::Session,
@@ -73,16 +74,16 @@ pub fn build(
     previous: Option<&Snapshot>,
     metrics: &Metrics,
 ) -> Result<Snapshot, BuildError> {
-    build_to_serve(resources, &Connectors::default(), previous, metrics)
+    build_to_serve(resources, (&Connectors::default(), None), previous, metrics)
 }
 
-/// As [`build`], for who sends requests too: with the TLS of the destinations that have one.
+/// As [`build`], for who sends requests too: with the TLS of the destinations that have one, and with who the proxy is.
 ///
 /// # Errors
 /// As [`build`].
 pub(crate) fn build_to_serve(
     resources: &Resources,
-    connectors: &Connectors,
+    (connectors, identity): (&Connectors, Option<Arc<Identity>>),
     previous: Option<&Snapshot>,
     metrics: &Metrics,
 ) -> Result<Snapshot, BuildError> {
@@ -110,7 +111,7 @@ pub(crate) fn build_to_serve(
             .map(|(key, from)| builder.inbound(key, from))
             .collect::<Result<_, _>>()?,
         outbound: Box::default(),
-        identity: None,
+        identity,
         path_policy: tells_paths(&resources.destinations),
         tracing: resources.mesh.tracing.as_ref().map(Tracing::new),
         egress_rule: builder.egress_rule(&resources.mesh.defaults)?,

@@ -59,8 +59,8 @@ pub struct Snapshot {
     pub inbound: Box<[Arc<Inbound>]>,
     /// Listeners for the app's calls.
     pub outbound: Box<[Outbound]>,
-    /// Who this proxy is to other sidecars; `None`: it speaks no mutual TLS.
-    #[allow(dead_code, reason = "mutual TLS takes this up")]
+    /// Who this proxy is to other sidecars; `None`: it speaks no mutual TLS, or the snapshot is for who only decides
+    /// (whether policy names an identity stands in `workload`).
     pub(crate) identity: Option<Arc<Identity>>,
     /// Whether some rule tells paths apart: then a path with two readings is refused.
     pub path_policy: bool,

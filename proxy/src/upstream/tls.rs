@@ -9,7 +9,7 @@ mod fault;
 mod material;
 
 pub(crate) use fault::is_refusal;
-pub(crate) use material::{SystemRoots, Unusable};
+pub(crate) use material::SystemRoots;
 
 use std::{
     fmt, io,
@@ -25,7 +25,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::io::MeteredIo;
-use crate::telemetry::metrics::TlsFault;
+use crate::{pem::Unusable, telemetry::metrics::TlsFault};
 
 /// TLS to the endpoints of one destination, ready for handshakes.
 pub(crate) struct Outward {
