@@ -21,13 +21,13 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    Endpoint, EndpointSet,
+    Endpoint, EndpointSet, PinnedPeer,
     keeper::{Bell, Found},
     outlier::{self, Case, Change, Phase},
     standing::{Health, LastCheck, State},
     visit::Watch,
 };
-use source::{Listed, Place, Resolved, Source};
+use source::{Listed, Place, Resolved, Source, Weighted};
 
 /// Holds the current [`EndpointSet`] of one Service port.
 #[derive(Debug)]
@@ -54,7 +54,8 @@ impl EndpointCell {
     /// A cell with one fixed address: the app behind an inbound listener.
     pub fn fixed(address: SocketAddr) -> Self {
         let cell = Self::default();
-        cell.set_listed(vec![Listed { address: model::EndpointAddress::Ip(address), weight: 1, zone: None }]);
+        let address = model::EndpointAddress::Ip(address);
+        cell.set_listed(vec![Listed { address, weight: 1, zone: None, identity: None }]);
         cell
     }
 
@@ -134,6 +135,7 @@ impl EndpointCell {
                     address: endpoint.address.clone(),
                     weight: endpoint.weight.max(1),
                     zone: endpoint.zone.clone(),
+                    identity: endpoint.identity.clone(),
                 })
                 .collect(),
         );
@@ -255,9 +257,11 @@ impl EndpointCell {
         let places: Vec<Place> = source
             .weights()
             .into_iter()
-            .map(|(address, listed, zone)| {
-                let state = kept.get(&address).map(|old| old.state.clone()).unwrap_or_default();
-                Place { address, listed, zone, state }
+            .map(|Weighted { address, weight: listed, zone, identity }| {
+                let old = kept.get(&address);
+                let state = old.map(|old| old.state.clone()).unwrap_or_default();
+                let peer = PinnedPeer::renewed(old.and_then(|old| old.peer.as_ref()), identity);
+                Place { address, listed, zone, peer, state }
             })
             .collect();
         let warm = source.warm(&places, &old, now);
@@ -266,10 +270,10 @@ impl EndpointCell {
             .into_iter()
             .zip(warm)
             .map(|(place, warm)| {
-                let Place { address, listed, zone, state } = place;
+                let Place { address, listed, zone, peer, state } = place;
                 let weight = if scaled { listed.saturating_mul(warm) } else { listed };
-                let made =
-                    Endpoint { address, weight, listed, warm, zone, state, watch: source.watch.clone() };
+                let watch = source.watch.clone();
+                let made = Endpoint { address, weight, listed, warm, zone, peer, state, watch };
                 match kept.get(&address) {
                     Some(old) if old.is_same(&made) => Arc::clone(old),
                     _ => Arc::new(made),

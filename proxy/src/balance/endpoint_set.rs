@@ -8,7 +8,7 @@ use std::{net::SocketAddr, sync::Arc};
 use outrigger_config::model::LoadBalancer;
 
 use super::{
-    EndpointState,
+    EndpointState, PinnedPeer,
     locality::{self, Split},
     outlier::Phase,
     standing::{Health, Report, State},
@@ -29,6 +29,8 @@ pub struct Endpoint {
     pub warm: u32,
     /// The zone it stands in.
     pub zone: Option<Arc<str>>,
+    /// Who it must prove to be, where it speaks mutual TLS.
+    pub peer: Option<Arc<PinnedPeer>>,
     /// Its load, and what is known of its health, kept across changes of the set and reloads.
     pub state: Arc<EndpointState>,
     /// How it is judged by what attempts come to; `None`: it is not.
@@ -54,12 +56,15 @@ impl Endpoint {
 
     /// Whether it is one with another in all that a set is made of.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let watch = match (&self.watch, &other.watch) {
-            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-            (one, other) => one.is_none() && other.is_none(),
-        };
+        fn same<T>(one: &Option<Arc<T>>, other: &Option<Arc<T>>) -> bool {
+            match (one, other) {
+                (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+                (one, other) => one.is_none() && other.is_none(),
+            }
+        }
+        let shared = same(&self.watch, &other.watch) && same(&self.peer, &other.peer);
         let key = |of: &Self| (of.address, of.weight, of.listed, of.warm);
-        watch && key(self) == key(other) && self.zone == other.zone
+        shared && key(self) == key(other) && self.zone == other.zone
     }
 }
 

@@ -9,10 +9,10 @@ use std::{
     time::Instant,
 };
 
-use outrigger_config::model;
+use outrigger_config::{SpiffeId, model};
 
 use crate::balance::{
-    EndpointSet, EndpointState, endpoint_set::panics, slow_start, standing::State, visit::Watch,
+    EndpointSet, EndpointState, PinnedPeer, endpoint_set::panics, slow_start, standing::State, visit::Watch,
 };
 
 /// What the set is made of.
@@ -42,6 +42,8 @@ pub(super) struct Listed {
     pub(super) address: model::EndpointAddress,
     pub(super) weight: u32,
     pub(super) zone: Option<Arc<str>>,
+    /// Who it is; each address of a name is the same.
+    pub(super) identity: Option<SpiffeId>,
 }
 
 #[derive(Debug)]
@@ -56,7 +58,16 @@ pub(super) struct Place {
     pub(super) address: SocketAddr,
     pub(super) listed: u32,
     pub(super) zone: Option<Arc<str>>,
+    pub(super) peer: Option<Arc<PinnedPeer>>,
     pub(super) state: Arc<EndpointState>,
+}
+
+/// An address of the list, and what the list says of it.
+pub(super) struct Weighted {
+    pub(super) address: SocketAddr,
+    pub(super) weight: u32,
+    pub(super) zone: Option<Arc<str>>,
+    pub(super) identity: Option<SpiffeId>,
 }
 
 impl Source {
@@ -98,16 +109,23 @@ impl Source {
         percents
     }
 
-    /// Every address once, in the order of the list, with weight and zone; one that is listed twice has both weights, and
-    /// the first zone.
-    pub(super) fn weights(&self) -> Vec<(SocketAddr, u32, Option<Arc<str>>)> {
-        let mut all: Vec<(SocketAddr, u32, Option<Arc<str>>)> = Vec::with_capacity(self.listed.len());
+    /// Every address once, in the order of the list; one that is listed twice has both weights, the first zone, and the
+    /// first identity that is written: never plaintext where any of them asks for more.
+    pub(super) fn weights(&self) -> Vec<Weighted> {
+        let mut all: Vec<Weighted> = Vec::with_capacity(self.listed.len());
         let mut index: foldhash::HashMap<SocketAddr, usize> = foldhash::HashMap::default();
         let mut add = |address: SocketAddr, listed: &Listed| {
             let at = *index.entry(address).or_insert(all.len());
             match all.get_mut(at) {
-                Some(entry) => entry.1 = entry.1.saturating_add(listed.weight),
-                None => all.push((address, listed.weight, listed.zone.clone())),
+                Some(entry) => {
+                    entry.weight = entry.weight.saturating_add(listed.weight);
+                    entry.identity = entry.identity.take().or_else(|| listed.identity.clone());
+                }
+                None => {
+                    let Listed { weight, zone, identity, .. } = listed;
+                    let (zone, identity) = (zone.clone(), identity.clone());
+                    all.push(Weighted { address, weight: *weight, zone, identity });
+                }
             }
         };
         for listed in &self.listed {

@@ -22,6 +22,7 @@ fn endpoints(listed: &[(usize, u32)]) -> Vec<Arc<Endpoint>> {
             listed: *weight,
             warm: 100,
             zone: None,
+            peer: None,
             state: Arc::<EndpointState>::default(),
             watch: None,
         })
