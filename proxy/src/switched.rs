@@ -18,7 +18,12 @@ use crate::{
     error::Failure,
     exchange::Exchange,
     listen::near::{Near, StreamTask},
-    policy::{Pinned, headers, session, target::Held},
+    policy::{
+        Pinned,
+        headers::{self, Known},
+        session,
+        target::Held,
+    },
     request::{strict::Checked, switch::Switch, websocket},
     telemetry::{
         metrics::{RouteMetrics, TunnelKind},
@@ -77,7 +82,7 @@ pub(crate) fn answer(
     if !exchange.flow.request_done.get() {
         return exchange.refuse(Failure::UpstreamProtocol);
     }
-    if let Err(failure) = form(&mut head, pinned, checked, opening.nonce.as_deref()) {
+    if let Err(failure) = form(&mut head, pinned, checked, &opening) {
         return exchange.refuse(failure);
     }
     session::on_answer(&mut head, pinned, opening.held.addr, exchange.worker().id);
@@ -123,14 +128,15 @@ fn form(
     head: &mut response::Parts,
     pinned: &Pinned<'_>,
     checked: &Checked,
-    nonce: Option<&HeaderValue>,
+    opening: &Opening,
 ) -> Result<(), Failure> {
     let agreed = head.headers.get(UPGRADE).cloned();
     // Neither has a body to tell the length of.
     head.headers.remove(CONTENT_LENGTH);
     head.headers.remove(TRANSFER_ENCODING);
-    headers::on_answer(head, pinned.forward, checked, false)?;
-    if let Some(key) = nonce {
+    let known = Known { sidecar: opening.held.sidecar, body_unread: false };
+    headers::on_answer(head, pinned.forward, checked, known)?;
+    if let Some(key) = opening.nonce.as_deref() {
         let accepted = head.headers.remove(websocket::ACCEPT);
         if accepted != Some(websocket::accept(key)) {
             return Err(Failure::UpstreamProtocol);

@@ -1,4 +1,4 @@
-//! Towards an endpoint: connect, TLS, pool, HTTP/1 and HTTP/2, one attempt; and beside requests, names and checks.
+//! Towards an endpoint: connect, TLS, links between sidecars, pool, HTTP/1 and HTTP/2, one attempt; and beside requests, names and checks.
 
 pub(crate) mod attempt;
 pub(crate) mod connect;
@@ -9,6 +9,8 @@ pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod io;
 pub(crate) mod limited;
+pub(crate) mod mesh;
 pub(crate) mod pool;
+pub(crate) mod security;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -154,7 +154,8 @@ async fn sweep(worker: Rc<Worker>) {
     let timer = worker.deadlines.after(SWEEP);
     loop {
         timer.expired().await;
-        worker.pool.sweep(Instant::now(), worker.pool_idle());
+        let generation = worker.snapshot().identity.as_ref().map_or(0, |own| own.generation());
+        worker.pool.sweep(Instant::now(), worker.pool_idle(), generation);
         // One of the workers is enough.
         if worker.id == 0 {
             forget_idle_callers(&worker);

@@ -18,6 +18,7 @@ use crate::{
     policy::circuit_breaker::{CircuitBreaker, Limit, Phase},
     runtime::snapshot::{Port, Service, Snapshot},
     telemetry::timestamp,
+    upstream::security::{Means, Protection},
 };
 
 /// A destination.
@@ -46,7 +47,11 @@ impl ServiceView {
                 circuit_breaker: port.backend.circuit_breaker.as_deref().map(BreakerView::of),
                 panic: set.panics(),
                 near_percent: set.near_percent(),
-                endpoints: set.all().iter().map(|endpoint| EndpointView::of(endpoint, now)).collect(),
+                endpoints: set
+                    .all()
+                    .iter()
+                    .map(|endpoint| EndpointView::of(endpoint, &port.backend.protection, now))
+                    .collect(),
             }
         };
         Self {
@@ -133,6 +138,14 @@ pub struct EndpointView {
     /// The zone it stands in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
+    /// Who it must be, where it speaks mutual TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// `mtls`, `tls` or `plaintext`: how it is spoken to.
+    pub security: &'static str,
+    /// Why in plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plaintext_because: Option<&'static str>,
     /// Requests that it is working on for this proxy, and connections that are passed on to it whole.
     pub requests_open: u64,
     /// Whether requests may go to it.
@@ -177,7 +190,12 @@ pub struct HealthView {
 }
 
 impl EndpointView {
-    pub(crate) fn of(endpoint: &Endpoint, now: Instant) -> Self {
+    pub(crate) fn of(endpoint: &Endpoint, protection: &Protection, now: Instant) -> Self {
+        let (security, plaintext_because) = match protection.of(endpoint.peer.as_ref()) {
+            Means::Mesh { .. } => ("mtls", None),
+            Means::Outward(_) => ("tls", None),
+            Means::Plain(why) => ("plaintext", Some(why.text())),
+        };
         let Report { state, why, back_in, ejections, runs, health, last_check } = endpoint.report(now);
         let [server_errors, gateway_errors, local_errors] = runs;
         Self {
@@ -185,6 +203,9 @@ impl EndpointView {
             weight: endpoint.listed,
             warm_percent: (endpoint.warm < 100).then_some(endpoint.warm),
             zone: endpoint.zone.clone(),
+            identity: endpoint.peer.as_ref().map(|peer| peer.identity().to_string()),
+            security,
+            plaintext_because,
             requests_open: u64::from(endpoint.state.open()),
             state,
             ejected_by: why.map(|why| why.as_str()),

@@ -71,6 +71,12 @@ impl EndpointCell {
         Some(endpoint.state.standing.lock().health)
     }
 
+    /// Who an endpoint must prove to be; `None`: it is not here, or it speaks no mutual TLS.
+    pub(crate) fn peer(&self, address: SocketAddr) -> Option<Arc<PinnedPeer>> {
+        let set = self.current.load();
+        set.all().iter().find(|endpoint| endpoint.address == address)?.peer.clone()
+    }
+
     /// From now on the endpoints are checked by who calls this, and gives the number with each check; one that others have
     /// made counts no more.
     pub(crate) fn begin_checks(&self) -> u64 {

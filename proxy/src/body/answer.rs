@@ -48,7 +48,7 @@ enum Inner {
     },
     Http2 {
         body: RecvStream,
-        _place: http2::Place,
+        place: http2::Place,
         upload: Option<AbortHandle>,
     },
     /// No body: the connection has become something else.
@@ -72,7 +72,7 @@ impl UpstreamBody {
     }
 
     pub(crate) fn http2(body: RecvStream, place: http2::Place, upload: Option<AbortHandle>) -> Self {
-        Self { inner: Inner::Http2 { body, _place: place, upload } }
+        Self { inner: Inner::Http2 { body, place, upload } }
     }
 
     /// What comes is not a body.
@@ -99,7 +99,7 @@ impl UpstreamBody {
             Inner::Http1 { body, .. } => Pin::new(body)
                 .poll_frame(cx)
                 .map(|frame| frame.map(|got| got.map_err(|_| BodyError::Upstream))),
-            Inner::Http2 { body, .. } => poll_http2(body, cx),
+            Inner::Http2 { body, place, .. } => poll_http2(body, place, cx),
         }
     }
 
@@ -178,13 +178,18 @@ impl Drop for UpstreamBody {
     }
 }
 
-fn poll_http2(body: &mut RecvStream, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+fn poll_http2(
+    body: &mut RecvStream,
+    place: &http2::Place,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
     if let Some(data) = ready!(body.poll_data(cx)) {
         let Ok(data) = data else {
             return Poll::Ready(Some(Err(BodyError::Upstream)));
         };
         // Taken by the other side, which only asks when it has room: the window may open again.
         let _ = body.flow_control().release_capacity(data.len());
+        place.took(data.len());
         return Poll::Ready(Some(Ok(Frame::data(data))));
     }
     match ready!(body.poll_trailers(cx)) {

@@ -20,7 +20,7 @@ use crate::{
         opaque::{ConnectionRoutes, ConnectionRule, Opaque},
         snapshot::{Backend, ListenerKey, OutboundTarget, Port, Snapshot},
     },
-    upstream::tls::Outward,
+    upstream::security::{Means, Security, Why},
 };
 
 /// The port that a TLS client means which names a server and no port: it was told to call `https`.
@@ -119,11 +119,22 @@ impl Passage {
         self.rule.backends[index].target.as_ref().expect("the backend of a passage exists")
     }
 
-    /// TLS that is put around a connection that was decided by what it said; `None`: none. TLS of the caller's own goes
-    /// through as it is.
-    pub(crate) fn tls(&self, heard: Heard<'_>) -> Option<&Outward> {
-        let own = self.rule.tls || matches!(heard, Heard::Tls(_));
-        self.backend().tls.as_deref().filter(|_| !own)
+    /// How the endpoint with this peer is spoken to, on a connection that was decided by what it said. TLS of the caller's
+    /// own goes through as it is: a host outside gets no other around it, a sidecar does.
+    pub(crate) fn security<'a>(
+        &'a self,
+        heard: Heard<'_>,
+        peer: Option<&'a Arc<PinnedPeer>>,
+    ) -> Security<'a> {
+        match self.backend().protection.of(peer) {
+            Means::Outward(_) if self.is_tls(heard) => Means::Plain(Why::CallersTls),
+            security => security,
+        }
+    }
+
+    /// Whether the caller speaks TLS of its own.
+    pub(crate) fn is_tls(&self, heard: Heard<'_>) -> bool {
+        self.rule.tls || matches!(heard, Heard::Tls(_))
     }
 }
 

@@ -287,7 +287,8 @@ impl Explainer {
                 self.balancing(&mut share, backend);
                 share.circuit_breaker = circuit_breaker::of_backend(backend);
                 share.usable = usable::told(backend, share.endpoints.len());
-                share.tls = passage.tls(heard).and_then(|_| self.tls(backend));
+                let by_tls = share.endpoints.iter().any(|one| one.security.by == "tls");
+                share.tls = self.tls(backend).filter(|_| by_tls && !passage.is_tls(heard));
                 share.outcome = match &*share.endpoints {
                     [] => Outcome::Cut(cut(Failure::NoEndpoint, heard)),
                     all if all.iter().all(|endpoint| endpoint.is_loop) => {
@@ -318,7 +319,7 @@ impl Explainer {
         };
         let backend = passage.backend();
         let mut share = Share::of(&name(backend), 1, 100.0);
-        share.tls = passage.tls(heard).and_then(|_| self.tls(backend));
+        share.tls = self.tls(backend).filter(|_| !passage.is_tls(heard));
         share.outcome = match to.parse().is_ok_and(|address| self.own.contains(address)) {
             true => Outcome::Cut(cut(Failure::Loop, heard)),
             false => Outcome::Direct { to },

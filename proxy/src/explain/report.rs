@@ -14,7 +14,7 @@ pub use callee::{Callee, Concurrency, RateLimit};
 pub use connection::{AskedConnection, ConnectionReport, ConnectionTimeouts, Cut};
 pub use fault::{Fault, FaultShare};
 pub use session::Session;
-pub use share::{Change, Endpoint, Hashed, HeaderChange, Mirror, Sent, Share, Tls};
+pub use share::{Change, Endpoint, Hashed, HeaderChange, Mirror, Security, Sent, Share, Tls};
 pub use usable::{Part, Usable};
 
 use serde::Serialize;

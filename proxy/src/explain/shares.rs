@@ -7,7 +7,7 @@ use super::{
     Admitted, Explainer, answered, callee, circuit_breaker,
     hears::Hears,
     refusal,
-    report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
+    report::{Endpoint, Mirror, Outcome, Security, Sent, Share, Tls},
     resolution, sent, usable,
 };
 use crate::{
@@ -18,6 +18,7 @@ use crate::{
     policy::deadline,
     request::switch::Switch,
     runtime::snapshot::{Backend, Rule},
+    upstream::security::{self, Means, Why},
 };
 
 impl Explainer {
@@ -102,7 +103,7 @@ impl Explainer {
         share.usable = usable::told(backend, share.endpoints.len());
         share.callee = callee::told(&backend.settings, admitted);
         let protocol = backend.protocol.spoken_to(admitted.checked.version);
-        share.tls = self.tls(backend);
+        share.tls = self.tls(backend).filter(|_| share.endpoints.iter().any(|one| one.security.by == "tls"));
         let taken = heard.mirrors.into_iter().map(|taken| admitted.dice.map(|_| taken));
         share.mirrors =
             mirrors(source, written).zip(taken).map(|((by, one), taken)| mirrored(by, one, taken)).collect();
@@ -188,6 +189,7 @@ impl Explainer {
     fn listed(&self, port: &ServicePort) -> Vec<Endpoint> {
         let of = |endpoints: &&std::sync::Arc<Endpoints>| endpoints.service == *port;
         let listed = self.resources.endpoints.iter().find(of).map_or(&[][..], |of| &of.endpoints);
+        let means = self.means(port);
         let told = listed.iter().map(|endpoint| {
             let (address, is_loop) = match &endpoint.address {
                 model::EndpointAddress::Ip(address) => (address.to_string(), self.own.contains(*address)),
@@ -198,10 +200,29 @@ impl Explainer {
                 weight: endpoint.weight,
                 zone: endpoint.zone.as_ref().map(ToString::to_string),
                 origin: endpoint.origin.to_string(),
+                security: means(endpoint),
                 is_loop,
             }
         });
         told.collect()
+    }
+
+    /// How endpoints of a Service port are spoken to: decided by the data path's own function.
+    fn means(&self, port: &ServicePort) -> impl Fn(&model::Endpoint) -> Security {
+        let own = self.resources.workload.identity.as_ref();
+        let of = resolution::destination(&self.resources, port);
+        let outward = of.and_then(|of| of.tls.as_ref());
+        let mode = of.and_then(|of| of.ports.iter().find(|one| one.port == port.port)).map(|one| one.mtls);
+        move |endpoint| {
+            let peer = endpoint.identity.as_ref();
+            let told = own.is_some() || peer.is_some();
+            let (by, why) = match security::choose(own, peer, mode.unwrap_or_default(), outward) {
+                Means::Mesh { .. } => ("mtls", None),
+                Means::Outward(_) => ("tls", None),
+                Means::Plain(why) => ("plaintext", Some(why.text())),
+            };
+            Security { by, identity: peer.map(ToString::to_string), why, told }
+        }
     }
 
     /// The app behind an inbound listener.
@@ -216,6 +237,7 @@ impl Explainer {
                 weight: endpoint.weight,
                 zone: None,
                 origin: app.map(|(_, origin)| origin.to_string()).unwrap_or_default(),
+                security: Security { by: "plaintext", identity: None, why: Some(Why::NoEndpoint.text()), told: false },
                 is_loop: self.own.contains(endpoint.address),
             }
         });

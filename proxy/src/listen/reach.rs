@@ -59,7 +59,7 @@ impl Reach<'_> {
             metrics: &backend.metrics,
             protocol: AppProtocol::Tcp,
             switch: None,
-            tls: passage.tls(self.heard),
+            security: passage.security(self.heard, None),
             from: target.from(),
             connect: passage.rule.settings.timeouts.connect,
             limits: target.limits(),
@@ -73,6 +73,7 @@ impl Reach<'_> {
             let picked = target.pick(worker, wish, &mut Dice::split(self.dice, purpose))?;
             let entry = target.circuit_breaker().map(|breaker| breaker.connect()).transpose()?;
             tried.push(picked.addr);
+            let plan = Plan { security: passage.security(self.heard, picked.peer()), ..plan };
             let permit = limited::permit(worker, plan).await.map_err(|error| error.failure)?;
             let started = Instant::now();
             let connected = connect::connect(worker, picked.addr, plan, permit).await;

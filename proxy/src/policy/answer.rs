@@ -8,7 +8,8 @@ use super::{
     attempts::Instead,
     deadline::Deadline,
     fallback::{self, Stage},
-    headers, session,
+    headers::{self, Known},
+    session,
     target::Held,
 };
 use crate::{
@@ -37,8 +38,9 @@ pub(super) fn pass_on(
 ) -> Response<AnswerBody> {
     let (mut head, body) = answer.into_parts();
     exchange.answered(&head);
-    let unread = checked.expect_continue && !exchange.flow.request_done.get();
-    let told = match headers::on_answer(&mut head, pinned.forward, checked, unread) {
+    let body_unread = checked.expect_continue && !exchange.flow.request_done.get();
+    let known = Known { sidecar: held.sidecar, body_unread };
+    let told = match headers::on_answer(&mut head, pinned.forward, checked, known) {
         Ok(told) => told,
         Err(failure) => return exchange.refuse(failure),
     };

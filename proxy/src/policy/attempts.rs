@@ -38,6 +38,7 @@ use crate::{
     upstream::{
         attempt::{self, AtLimit, AttemptError, Class, Handover, Plan},
         connect,
+        mesh::Told,
     },
     worker::Worker,
 };
@@ -112,7 +113,7 @@ impl Attempts<'_> {
             trail.made += 1;
             let addr = picked.addr;
             let result = match supply.next() {
-                Some(body) => self.once(&mut picked, head, body).await,
+                Some(body) => self.once((&mut picked, trail.made - 1), head, body).await,
                 None => Err(AttemptError::new(Failure::Internal, Class::Caller)),
             };
             let dead = matches!(&result, Err(error) if error.class == Class::Connect);
@@ -177,18 +178,19 @@ impl Attempts<'_> {
     /// One attempt, inside its own and the request's limits.
     async fn once(
         &self,
-        picked: &mut Picked,
+        (picked, number): (&mut Picked, u32),
         head: &Parts,
         body: RequestBody,
     ) -> Result<Response<UpstreamBody>, AttemptError> {
         let target = &self.pinned.target;
-        let own = (target.from(), target.limits());
-        let pool = self.worker.pool.endpoint(picked.addr, target.tls(), own);
+        let (addr, sidecar) = (picked.addr, picked.sidecar);
+        let security = target.security(picked);
+        let pool = self.worker.pool.endpoint(addr, security, (target.from(), target.limits()));
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
             metrics: target.metrics(),
-            protocol: target.protocol(self.checked.version),
-            tls: target.tls(),
+            protocol: security.spoken(target.protocol(self.checked.version)),
+            security,
             switch: self.checked.switch.as_deref(),
             from: target.from(),
             connect: timeouts.connect,
@@ -197,14 +199,12 @@ impl Attempts<'_> {
             repeatable: self.repeatable,
         };
         let started = Instant::now();
-        self.trace.attempt(started, picked.addr, &plan);
+        self.trace.attempt(started, addr, &plan);
         let opened = self.within(pin!(attempt::open(self.worker, &pool, plan)), None).await;
         let result = match opened {
             Ok(opened) => {
                 let mut head = copy(head);
-                if let Some(left) = self.deadline.left(Instant::now()).filter(|_| self.checked.grpc) {
-                    deadline::tell(&mut head.headers, left);
-                }
+                self.tell_far_side(&mut head, sidecar.then_some(number));
                 self.trace.tell(&mut head);
                 let (key, framing) = (self.key.as_ref(), self.checked.framing);
                 let handover = Handover { key, framing, upgrade: plan.upgrade() };
@@ -228,6 +228,20 @@ impl Attempts<'_> {
         target.metrics().attempt(self.worker.id, outcome, elapsed);
         self.trace.attempted(&result, outcome);
         result
+    }
+
+    /// Tells the far side what is left of the request's time; a sidecar also which attempt this is, and of whom.
+    fn tell_far_side(&self, head: &mut Parts, of_sidecar: Option<u32>) {
+        if !self.checked.grpc && of_sidecar.is_none() {
+            return;
+        }
+        let left = self.deadline.left(Instant::now());
+        if let Some(left) = left.filter(|_| self.checked.grpc) {
+            deadline::tell(&mut head.headers, left);
+        }
+        if let Some(attempt) = of_sidecar {
+            Told { version: self.checked.version, attempt, left }.write(&mut head.headers);
+        }
     }
 
     /// Runs one step of an attempt until a limit passes.

@@ -31,23 +31,32 @@ pub(crate) fn on_request(
     Ok(())
 }
 
+/// What is known of an answer beside its head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// It is a sidecar's, which has proved who it is.
+    pub(crate) sidecar: bool,
+    /// The caller's body has not been read to its end, and will not be.
+    pub(crate) body_unread: bool,
+}
+
 /// Brings the answer's head into the form that the caller's version wants, then lets the backend and the rule change it.
 pub(crate) fn on_answer(
     head: &mut http::response::Parts,
     forward: Option<&Forward>,
     checked: &Checked,
-    body_unread: bool,
+    known: Known,
 ) -> Result<Answer, Failure> {
     let context = ResponseContext {
         downstream: checked.version,
         trailers: checked.trailers,
-        upstream_authenticated: false,
+        upstream_authenticated: known.sidecar,
     };
     let answer = response::prepare(head, &context)?;
     for modifier in forward.into_iter().flat_map(Forward::response_headers) {
         modifier.apply(&mut head.headers);
     }
-    if body_unread && checked.version != Version::HTTP_2 {
+    if known.body_unread && checked.version != Version::HTTP_2 {
         // The caller's body stands unread on the connection: nothing after it can be told from it.
         head.headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -30,7 +30,11 @@ use crate::{
     request::strict::{Checked, Framing},
     runtime::snapshot::MirrorTarget,
     telemetry::metrics::{AttemptOutcome, MirrorOutcome},
-    upstream::attempt::{self, AtLimit, AttemptError, Class, Handover, Plan},
+    upstream::{
+        attempt::{self, AtLimit, AttemptError, Class, Handover, Plan},
+        mesh::Told,
+        security::Security,
+    },
     worker::{
         Worker,
         deadline::{Deadlines, Timer},
@@ -159,7 +163,7 @@ impl<'a> Limits<'a> {
 async fn exchange(
     worker: &Rc<Worker>,
     to: &MirrorTarget,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     way: Way,
     watch: Option<&Watch>,
 ) -> MirrorOutcome {
@@ -171,8 +175,9 @@ async fn exchange(
         Err(_) => return MirrorOutcome::NoEndpoint,
     };
     let timeouts = &to.backend.settings.timeouts;
-    let plan = plan(&target, timeouts.connect, way);
-    let pool = worker.pool.endpoint(picked.addr, target.tls(), (target.from(), target.limits()));
+    let security = target.security(&picked);
+    let plan = plan(&target, security, timeouts.connect, way);
+    let pool = worker.pool.endpoint(picked.addr, security, (target.from(), target.limits()));
     // A copy never waits, and never finds out whether a Service has recovered.
     let permit = target.circuit_breaker().map(|breaker| breaker.pass());
     if matches!(permit, Some(None)) {
@@ -186,6 +191,10 @@ async fn exchange(
             return outcome_of(attempts::outcome_of(&failed));
         }
     };
+    if picked.sidecar {
+        // Its own limit, where it has one, ends a copy that takes too long.
+        Told { version: way.version, attempt: 0, left: timeouts.request }.write(request.headers_mut());
+    }
     let (started, attempt) = (Instant::now(), timeouts.attempt.map(|limit| worker.deadlines.after(limit)));
     let mut answer =
         pin!(attempt::send(opened, request, Handover { key: None, framing: way.framing, upgrade: None }));
@@ -214,16 +223,21 @@ async fn exchange(
     }
 }
 
-fn plan<'a>(target: &'a Target, connect: Option<Duration>, way: Way) -> Plan<'a> {
+fn plan<'a>(
+    target: &'a Target,
+    security: Security<'a>,
+    connect: Option<Duration>,
+    way: Way,
+) -> Plan<'a> {
     Plan {
         metrics: target.metrics(),
-        protocol: target.protocol(way.version),
+        protocol: security.spoken(target.protocol(way.version)),
         switch: None,
         from: target.from(),
         connect,
         limits: target.limits(),
         at_limit: AtLimit::GiveUp,
-        tls: target.tls(),
+        security,
         repeatable: false,
     }
 }

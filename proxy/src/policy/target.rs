@@ -11,7 +11,7 @@ use outrigger_config::model::{AppProtocol, HashOn};
 use tokio::time::Instant;
 
 use crate::{
-    balance::{Ask, Verdict, Visit},
+    balance::{Ask, PinnedPeer, Verdict, Visit},
     ctx::APP_CALLER,
     decide::Dice,
     error::Failure,
@@ -22,7 +22,7 @@ use crate::{
     request::strict::Checked,
     runtime::snapshot::Backend,
     telemetry::metrics::BackendMetrics,
-    upstream::{attempt::AttemptError, tls::Outward},
+    upstream::{attempt::AttemptError, security::Security},
     worker::Worker,
 };
 
@@ -61,8 +61,12 @@ pub(crate) struct Picked {
     /// Where to connect.
     pub(crate) addr: SocketAddr,
     visit: Option<Visit>,
+    /// Who an address that no balancing has chosen must prove to be.
+    peer: Option<Arc<PinnedPeer>>,
     /// Its way through the circuit breaker of its Service port, where there is one.
     entry: Option<Box<Entry>>,
+    /// It is called by mutual TLS: its answers are a sidecar's.
+    pub(crate) sidecar: bool,
 }
 
 /// What an answer holds until it has ended; it hears how that goes.
@@ -73,6 +77,8 @@ pub(crate) struct Held {
     /// Counts the request at its endpoint.
     visit: Option<Visit>,
     entry: Option<Box<Entry>>,
+    /// It is a sidecar's, which has proved who it is.
+    pub(crate) sidecar: bool,
     /// Counts it as one that is on a repeat.
     _repeat: Option<RetryPermit>,
 }
@@ -97,8 +103,12 @@ impl Target {
 
     /// An endpoint for the next attempt.
     pub(crate) fn pick(&self, worker: &Worker, wish: Wish<'_>, dice: &mut Dice) -> Result<Picked, Failure> {
-        let picked = match self {
-            Target::Address { addr, .. } => Picked { addr: *addr, visit: None, entry: None },
+        let mut picked = match self {
+            Target::Address { addr, backend, .. } => {
+                let own = backend.protection.own.as_ref();
+                let peer = own.and_then(|_| backend.endpoints.peer(*addr));
+                Picked { addr: *addr, visit: None, peer, entry: None, sidecar: false }
+            },
             Target::Service(backend) => {
                 let ask =
                     Ask { tried: wish.tried, stay: wish.stay, key: wish.key, now: Instant::now().into_std() };
@@ -106,9 +116,10 @@ impl Target {
                     .balancer
                     .pick(&backend.endpoints, backend.settings.load_balancer.policy, ask, dice)
                     .ok_or(Failure::NoEndpoint)?;
-                Picked { addr: visit.address, visit: Some(visit), entry: None }
+                Picked { addr: visit.address, visit: Some(visit), peer: None, entry: None, sidecar: false }
             }
         };
+        picked.sidecar = self.security(&picked).is_mesh();
         match worker.is_own(picked.addr) {
             true => Err(Failure::Loop),
             false => Ok(picked),
@@ -139,10 +150,10 @@ impl Target {
         }
     }
 
-    /// TLS to the endpoints; `None`: plaintext.
-    pub(crate) fn tls(&self) -> Option<&Outward> {
+    /// How the chosen endpoint is spoken to.
+    pub(crate) fn security<'a>(&'a self, picked: &'a Picked) -> Security<'a> {
         match self {
-            Target::Service(backend) | Target::Address { backend, .. } => backend.tls.as_deref(),
+            Target::Service(backend) | Target::Address { backend, .. } => backend.protection.of(picked.peer()),
         }
     }
 
@@ -167,6 +178,14 @@ impl Target {
 }
 
 impl Picked {
+    /// Who the endpoint must prove to be, where it speaks mutual TLS.
+    pub(crate) fn peer(&self) -> Option<&Arc<PinnedPeer>> {
+        match &self.visit {
+            Some(visit) => visit.peer.as_ref(),
+            None => self.peer.as_ref(),
+        }
+    }
+
     /// Feeds the balancer with the time to an answer's head.
     pub(crate) fn observe(&self, elapsed: Duration) {
         if let Some(visit) = &self.visit {
@@ -197,7 +216,8 @@ impl Picked {
 
     /// What stays until the answer has ended.
     pub(crate) fn into_held(self, repeat: Option<RetryPermit>) -> Held {
-        Held { addr: self.addr, visit: self.visit, entry: self.entry, _repeat: repeat }
+        let Self { addr, visit, entry, sidecar, .. } = self;
+        Held { addr, visit, entry, sidecar, _repeat: repeat }
     }
 }
 

@@ -33,7 +33,7 @@ use crate::{
     },
     route::{Modifier, Redirection, RouteTable, matcher::Regexes},
     telemetry::{metrics::Metrics, trace::Tracing},
-    upstream::tls::{Connectors, Outward},
+    upstream::{security::Protection, tls::Connectors},
 };
 
 /// Why resources make no snapshot. All of it is checked when policy files are read: this is for other sources.
@@ -145,21 +145,27 @@ impl Builder<'_> {
         for destination in destinations {
             for port in &destination.ports {
                 let name = ServicePort { service: destination.name.clone(), port: port.port };
-                let tls = self.connectors.of(destination).map(|made| self.carry.outward(destination, made));
-                let backend = self.backend(&name, port, tls);
+                let outward = self.connectors.of(destination).map(|made| self.carry.outward(destination, made));
+                let own = self.identity.clone();
+                let protection = Protection { outward, own, mode: Some(port.mtls) };
+                let backend = self.backend(&name, port, protection);
                 self.backends.insert(name, backend);
             }
         }
     }
 
-    fn backend(&self, name: &ServicePort, port: &DestinationPort, tls: Option<Arc<Outward>>) -> Arc<Backend> {
+    fn backend(&self, name: &ServicePort, port: &DestinationPort, protection: Protection) -> Arc<Backend> {
         let protocol = UpstreamProtocol::from(port.protocol);
         let settings = &port.settings;
         let old = self.carry.backend(name);
         match old {
-            Some(old) if (old.protocol, &old.settings, &old.tls) == (protocol, settings, &tls) => old.clone(),
+            Some(old)
+                if (old.protocol, &old.settings, &old.protection) == (protocol, settings, &protection) =>
+            {
+                old.clone()
+            }
             _ => Arc::new(Backend {
-                tls,
+                protection,
                 metrics: self.metrics.backend(&name.to_string()),
                 label: name.to_string().into(),
                 service: Some(name.clone()),

@@ -37,7 +37,7 @@ impl<'a> Carry<'a> {
         let mut carry = Self::default();
         for port in snapshot.ports() {
             carry.backends.insert(&port.name, &port.backend);
-            if let Some(tls) = &port.backend.tls {
+            if let Some(tls) = &port.backend.protection.outward {
                 carry.outwards.insert(&port.name.service, tls);
             }
             carry.budgets.insert(&port.name, &port.default_rule.budget);

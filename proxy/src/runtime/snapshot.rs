@@ -29,7 +29,7 @@ use crate::{
         metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
         trace::Tracing,
     },
-    upstream::tls::Outward,
+    upstream::security::Protection,
 };
 
 /// Names a listener across snapshots, since a connection may outlive the one it came in under: the address that policy binds, and the how manieth of those with that address it
@@ -194,8 +194,8 @@ pub struct Backend {
     pub label: Arc<str>,
     /// What the endpoints speak.
     pub protocol: UpstreamProtocol,
-    /// TLS to the endpoints; `None`: plaintext.
-    pub(crate) tls: Option<Arc<Outward>>,
+    /// How the endpoints are spoken to.
+    pub(crate) protection: Protection,
     /// The settings of this Service port; how to balance is always taken from here.
     pub settings: Arc<TrafficSettings>,
     /// The live endpoints.

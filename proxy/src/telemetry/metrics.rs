@@ -15,6 +15,7 @@ mod fallback;
 mod handles;
 mod identity;
 mod listener;
+mod mesh;
 mod mirror;
 mod process;
 mod rate_limit;
@@ -30,6 +31,7 @@ pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use fallback::{FallbackKind, FallbackMetrics};
 pub use identity::PeerFault;
 pub use listener::{ListenerMetrics, ParseError};
+pub use mesh::MeshFault;
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
 pub use route::{FaultKind, RouteMetrics, SessionOutcome, TunnelKind};
@@ -159,7 +161,9 @@ families! {
     UPSTREAM_CONNECT_FAILURES: Counter "outrigger_upstream_connect_failures_total" ["service"],
         "Connections to endpoints that could not be made.", "services";
     UPSTREAM_TLS_FAILURES: Counter "outrigger_upstream_tls_failures_total" ["service", "reason"],
-        "Connections to endpoints on which TLS could not be had, by what was wrong.", "services x 10";
+        "Connections to endpoints on which TLS could not be had, by what was wrong.", "services x 28";
+    MESH_HANDSHAKES: Counter "outrigger_mesh_handshakes_total" ["side", "result"],
+        "Handshakes of mutual TLS with other sidecars, by what came of them.", "2 x 29";
     DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["side", "listener"],
         "Connections accepted.", "listeners";
     DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["side", "listener"],
@@ -235,6 +239,7 @@ struct Counters {
     concurrency: Mutex<Handles<Box<str>, ConcurrencyMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
     detections: detection::Detections,
+    mesh_handshakes: mesh::Handshakes,
     parse_errors: [Shared; ParseError::ALL.len()],
     informational_dropped: Shared,
     trailers_dropped: Shared,
@@ -271,6 +276,7 @@ impl Metrics {
             concurrency: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
             detections: detection::Detections::default(),
+            mesh_handshakes: mesh::Handshakes::default(),
             parse_errors: Default::default(),
             informational_dropped: Shared::default(),
             trailers_dropped: Shared::default(),

@@ -163,7 +163,7 @@ impl Trace {
                 ended: None,
                 addr,
                 protocol: plan.protocol,
-                scheme: if plan.tls.is_some() { Scheme::Https } else { Scheme::Http },
+                scheme: if plan.security.scheme() == http::uri::Scheme::HTTPS { Scheme::Https } else { Scheme::Http },
                 backend: plan.metrics.clone(),
                 reason: recorded.retry.take(),
                 outcome: None,

@@ -16,7 +16,7 @@ use super::{
     http2::{self, extended},
     limited,
     pool::EndpointPool,
-    tls::Outward,
+    security::Security,
 };
 use crate::{
     body::{Key, RequestBody, UpstreamBody},
@@ -115,6 +115,10 @@ async fn open_own(
         (Switch::Upgrade(_), AppProtocol::Http1 | AppProtocol::Tcp | AppProtocol::Tls) => {
             http1::open(worker, pool, plan, permit).await.map(Opened::Http1)
         }
+        // Between sidecars it has a connection of its own as it is, whatever requests are spoken in.
+        (Switch::Upgrade(_), _) if plan.security.is_mesh() => {
+            http1::open(worker, pool, plan, permit).await.map(Opened::Http1)
+        }
         (Switch::Upgrade(_), AppProtocol::Http2 | AppProtocol::Grpc) => {
             http2::alone(worker, pool, plan, permit).await.map(Opened::Alone)
         }
@@ -171,8 +175,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) protocol: AppProtocol,
     /// What the connection is to become; `None`: it serves one request like any other.
     pub(crate) switch: Option<&'a Switch>,
-    /// TLS to the endpoint; `None`: plaintext.
-    pub(crate) tls: Option<&'a Outward>,
+    /// How the endpoint is spoken to.
+    pub(crate) security: Security<'a>,
     /// The own address to call from; `None`: the kernel chooses.
     pub(crate) from: Option<IpAddr>,
     /// Limit for making a connection, TLS included; and for waiting until one may be made.

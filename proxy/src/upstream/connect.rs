@@ -13,13 +13,17 @@ use tokio::net::{TcpSocket, TcpStream};
 use super::{
     attempt::{AttemptError, Class, Plan},
     io::{Link, MeteredIo},
+    mesh,
+    security::Means,
     stream::Stream,
 };
 use crate::{
+    ctx::Side,
     error::Failure,
+    identity::MeshProtocol,
     policy::circuit_breaker::Permit,
     request::switch::Switch,
-    telemetry::metrics::{AttemptOutcome, BackendMetrics, TlsFault},
+    telemetry::metrics::{AttemptOutcome, BackendMetrics, MeshFault, TlsFault},
     worker::Worker,
 };
 
@@ -62,6 +66,7 @@ enum Unconnected {
     Timeout,
     Tcp,
     Tls(TlsFault),
+    Mesh(MeshFault),
 }
 
 /// As what a failure to connect is counted.
@@ -83,6 +88,9 @@ pub(crate) async fn connect(
 ) -> Result<Connected, AttemptError> {
     let failure = match within(worker, plan.connect, dial(addr, plan), Unconnected::Timeout).await {
         Ok((stream, link)) => {
+            if plan.security.is_mesh() {
+                worker.metrics.mesh_handshake(Side::Outbound, Ok(()));
+            }
             let counted = Counted::new(plan.metrics, worker.id, permit);
             return Ok(Connected { stream, link, counted });
         }
@@ -92,6 +100,12 @@ pub(crate) async fn connect(
             plan.metrics.tls_failed(worker.id, fault);
             tracing::debug!(endpoint = %addr, reason = fault.as_str(), "TLS to an endpoint could not be had");
             fault.failure()
+        }
+        Err(Unconnected::Mesh(fault)) => {
+            plan.metrics.tls_failed(worker.id, fault);
+            worker.metrics.mesh_handshake(Side::Outbound, Err(fault));
+            tracing::debug!(endpoint = %addr, reason = fault.as_str(), "mutual TLS with an endpoint could not be had");
+            Failure::TlsFailed
         }
     };
     plan.metrics.connect_failed(worker.id);
@@ -131,9 +145,20 @@ async fn dial(addr: SocketAddr, plan: Plan<'_>) -> Result<(Stream, Arc<Link>), U
     // Small heads must not wait for the peer's delayed acknowledgement; a socket that refuses is closed already.
     socket.set_nodelay(true).map_err(|_| Unconnected::Tcp)?;
     let (io, link) = MeteredIo::new(socket);
-    let stream = match plan.tls {
-        None => Stream::Plain(io),
-        Some(tls) => {
+    let stream = match plan.security {
+        Means::Plain(_) => Stream::Plain(io),
+        Means::Mesh { own, peer } => {
+            let protocol = mesh::protocol(plan.switch, plan.protocol);
+            let tls = mesh::handshake(io, addr, (own, peer), protocol).await.map_err(Unconnected::Mesh)?;
+            let mut stream = Stream::secured(tls);
+            if protocol == MeshProtocol::Tcp {
+                let begun = mesh::begin_bytes(&mut stream, addr.port()).await;
+                let fault = || if link.is_refused() { TlsFault::Refused } else { TlsFault::Closed };
+                begun.map_err(|_| Unconnected::Mesh(fault().into()))?;
+            }
+            stream
+        }
+        Means::Outward(tls) => {
             // What a tunnel carries is the caller's to say.
             let speaks = match plan.switch {
                 Some(Switch::Connect) => AppProtocol::Tcp,

@@ -24,9 +24,10 @@ use tokio::{
 
 pub(crate) use self::ask::Question;
 use crate::{
-    balance::{EndpointCell, Health, LastCheck, health_check::Course},
+    balance::{EndpointCell, Health, LastCheck, PinnedPeer, health_check::Course},
     runtime::snapshot::{Port, Service, Snapshot},
     telemetry::metrics::{CheckOutcome, EndpointMetrics, Metrics},
+    upstream::security::Protection,
 };
 
 /// Checks that are under way at once; the others wait for their turn.
@@ -47,8 +48,8 @@ struct Plan {
 #[derive(Debug)]
 struct Checked {
     check: HealthCheck,
-    /// What connections to the endpoints depend on: protocol and TLS.
-    reached: (AppProtocol, Option<u64>),
+    /// What connections to the endpoints depend on.
+    reached: (AppProtocol, Protection),
     cell: Weak<EndpointCell>,
     task: AbortHandle,
 }
@@ -86,7 +87,7 @@ impl Checker {
         for (service, port) in ports {
             let Some(check) = &port.backend.settings.health_check else { continue };
             let key = Arc::as_ptr(&port.backend.endpoints) as usize;
-            let reached = (protocol(port), port.backend.tls.as_ref().map(|tls| tls.id()));
+            let reached = (protocol(port), port.backend.protection.clone());
             let known = before.remove(&key).filter(|known| known.check == *check && known.reached == reached);
             cells.insert(key, known.unwrap_or_else(|| self.begin(service, port, check, reached)));
         }
@@ -103,14 +104,14 @@ impl Checker {
         service: &Service,
         port: &Port,
         check: &HealthCheck,
-        reached: (AppProtocol, Option<u64>),
+        reached: (AppProtocol, Protection),
     ) -> Checked {
         let label = &port.backend.label;
         let plan = Arc::new(Plan {
             service: label.clone(),
             number: port.backend.endpoints.begin_checks(),
             check: check.clone(),
-            question: Question::new(&service.source, &check.check, reached.0, port.backend.tls.clone()),
+            question: Question::new(&service.source, &check.check, &reached),
             metrics: self.metrics.endpoints(label),
             turns: self.turns.clone(),
         });
@@ -173,7 +174,8 @@ async fn check_on(cell: Weak<EndpointCell>, address: SocketAddr, plan: Arc<Plan>
     let Some(Some(health)) = cell.upgrade().map(|cell| cell.health(address)) else { return };
     let (mut course, mut before) = (Course::from(health), health);
     loop {
-        let failure = ask_once(address, &plan).await.err();
+        let Some(peer) = cell.upgrade().map(|cell| cell.peer(address)) else { return };
+        let failure = ask_once((address, peer), &plan).await.err();
         let health = course.take(failure.is_none(), &plan.check);
         let Some(cell) = cell.upgrade() else { return };
         if health != before {
@@ -187,10 +189,10 @@ async fn check_on(cell: Weak<EndpointCell>, address: SocketAddr, plan: Arc<Plan>
 }
 
 /// Asks once, and counts what came of it. The error is for people.
-async fn ask_once(address: SocketAddr, plan: &Plan) -> Result<(), String> {
+async fn ask_once(endpoint: (SocketAddr, Option<Arc<PinnedPeer>>), plan: &Plan) -> Result<(), String> {
     // The semaphore is never closed.
     let _turn = plan.turns.acquire().await;
-    let answer = tokio::time::timeout(plan.check.timeout, plan.question.ask(address)).await;
+    let answer = tokio::time::timeout(plan.check.timeout, plan.question.ask(endpoint)).await;
     let (outcome, result) = match answer {
         Ok(Ok(())) => (CheckOutcome::Passed, Ok(())),
         Ok(Err(failed)) => (failed.outcome, Err(failed.reason)),

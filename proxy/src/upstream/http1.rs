@@ -93,7 +93,8 @@ impl Lease {
     /// Back to the pool.
     pub(crate) fn give_back(mut self) {
         let Some(task) = self.task.task.take() else { return };
-        if self.sender.is_closed() {
+        // A link between sidecars that is no other protocol's after all: dropped, it ends in order. Nobody shares it.
+        if self.sender.is_closed() || self.pool.generation() != 0 {
             return;
         }
         let now = Instant::now();

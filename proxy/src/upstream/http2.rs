@@ -6,21 +6,23 @@
 
 pub(super) mod extended;
 mod shared;
+mod upload;
+mod windows;
 
 pub(crate) use shared::Shared;
 
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::{Pin, pin},
+    pin::pin,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::Poll,
 };
 
 use bytes::Bytes;
 use h2::{
-    PingPong, Reason, SendStream,
+    PingPong, Reason,
     client::{Builder, SendRequest},
 };
 use http::{Request, Response, StatusCode, uri::Scheme};
@@ -34,6 +36,8 @@ use super::{
     limited::{self, Others},
     pool::EndpointPool,
 };
+use upload::Upload;
+use windows::{Reader, Windows};
 use crate::{
     body::{RequestBody, UpstreamBody},
     error::Failure,
@@ -47,6 +51,7 @@ use crate::{
 const STREAM_WINDOW: u32 = 256 * 1024;
 /// What one connection may have under way: paused readers of a few dozen streams do not stop the others.
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -61,6 +66,9 @@ pub(crate) struct Connection {
     ended: Cell<bool>,
     used: Cell<Instant>,
     metrics: Arc<Metrics>,
+    generation: u64,
+    /// Of a link between sidecars.
+    windows: Option<Rc<Windows>>,
     link: Arc<Link>,
     /// What is written into `:scheme`.
     scheme: Scheme,
@@ -72,6 +80,11 @@ impl Connection {
     /// Whether it has no stream.
     pub(super) fn is_idle(&self) -> bool {
         self.streams.get() == 0
+    }
+
+    /// The generation of our own certificate that was shown on it; 0 where none was.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
     }
 
     /// Says that it is idle.
@@ -90,14 +103,22 @@ impl Connection {
 
 /// One stream's place on a connection.
 #[derive(Debug)]
-pub(crate) struct Place(Rc<Connection>);
+pub(crate) struct Place(Rc<Connection>, Reader);
 
 impl Place {
     pub(super) fn take(connection: &Rc<Connection>) -> Self {
         connection.streams.set(connection.streams.get() + 1);
         connection.mark.take();
         connection.used.set(Instant::now());
-        Self(connection.clone())
+        Self(connection.clone(), Reader::default())
+    }
+
+    /// So many bytes of its answer were taken: the window may open again, and further where that goes fast.
+    #[inline]
+    pub(crate) fn took(&self, bytes: usize) {
+        if let Some(windows) = &self.0.windows {
+            self.1.took(bytes, windows);
+        }
     }
 
     /// Whether its connection has ended.
@@ -150,7 +171,10 @@ pub(super) async fn connected(
     if pool.limits.is_some() {
         *connection.pool.borrow_mut() = Rc::downgrade(pool);
     }
-    pool.http2.add(connection);
+    // One that was begun before a rotation and made after it serves this request alone.
+    if connection.generation == pool.generation() {
+        pool.http2.add(connection);
+    }
     Ok(place)
 }
 
@@ -173,10 +197,15 @@ async fn open(
     plan: Plan<'_>,
     permit: Option<Permit>,
 ) -> Result<Rc<Connection>, AttemptError> {
+    let generation = pool.generation();
     let Connected { stream, link, counted } = connect(worker, pool.addr, plan, permit).await?;
-    let (send, mut driver) = Builder::new()
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+    let mut builder = Builder::new();
+    builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(CONNECTION_WINDOW);
+    let windows = plan.security.is_mesh().then(Windows::new);
+    if windows.is_some() {
+        windows::settings(&mut builder);
+    }
+    let (send, mut driver) = builder
         .max_header_list_size(60 * 1024)
         .max_send_buffer_size(64 * 1024)
         // An upstream connection is shared by many callers: their ordinary cancels must not end it.
@@ -195,14 +224,19 @@ async fn open(
         ended: Cell::new(false),
         used: Cell::new(Instant::now()),
         metrics: worker.metrics.clone(),
+        generation,
+        windows: windows.clone(),
         link,
-        scheme: if plan.tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP },
+        scheme: plan.security.scheme(),
         ping: RefCell::new(plan.switch.and_then(|_| driver.ping_pong())),
     });
     let ended = Rc::downgrade(&connection);
     tokio::task::spawn_local(async move {
         // Every stream hears of a connection error by itself; here it only ends the connection.
-        let _ = driver.await;
+        match windows {
+            None => drop(driver.await),
+            Some(windows) => windows.drive(driver).await,
+        }
         drop(counted);
         if let Some(connection) = ended.upgrade() {
             connection.ended.set(true);
@@ -234,7 +268,7 @@ pub(crate) async fn send(
         place.0.ended.set(true);
         place.0.failed(not_started(&error))
     })?;
-    let mut upload = (!end).then(|| Upload { stream, body, chunk: Bytes::new() });
+    let mut upload = (!end).then(|| Upload::new(stream, body));
     let mut answer = pin!(answer);
     let answer = poll_fn(|cx| {
         if let Some(active) = &mut upload
@@ -282,64 +316,4 @@ fn classify(error: &h2::Error) -> AttemptError {
         return AttemptError::new(Failure::UpstreamProtocol, Class::Protocol);
     }
     AttemptError::new(Failure::UpstreamReset, Class::Reset)
-}
-
-/// The caller's body on its way onto the stream.
-struct Upload {
-    stream: SendStream<Bytes>,
-    body: RequestBody,
-    chunk: Bytes,
-}
-
-/// The caller's body broke off; the stream has been reset.
-struct BrokenOff;
-
-impl Upload {
-    /// Ready when all is sent, or when the peer wants no more of it.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BrokenOff>> {
-        loop {
-            if !self.chunk.is_empty() {
-                self.stream.reserve_capacity(self.chunk.len());
-                let room = match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(room)) => room,
-                    // Reset or answered early: the answer says which.
-                    Some(Err(_)) | None => return Poll::Ready(Ok(())),
-                };
-                let part = self.chunk.split_to(room.min(self.chunk.len()));
-                let last = self.chunk.is_empty() && self.body.is_end_stream();
-                if self.stream.send_data(part, last).is_err() || last {
-                    return Poll::Ready(Ok(()));
-                }
-                continue;
-            }
-            if let Poll::Ready(reset) = self.stream.poll_reset(cx) {
-                // NO_ERROR: the peer has answered without the rest. Others: the answer carries the error.
-                let _ = reset;
-                return Poll::Ready(Ok(()));
-            }
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                None => {
-                    let _ = self.stream.send_data(Bytes::new(), true);
-                    return Poll::Ready(Ok(()));
-                }
-                Some(Err(_)) => {
-                    self.stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(BrokenOff));
-                }
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if data.is_empty() && self.body.is_end_stream() => {
-                        let _ = self.stream.send_data(data, true);
-                        return Poll::Ready(Ok(()));
-                    }
-                    Ok(data) => self.chunk = data,
-                    Err(frame) => {
-                        if let Ok(fields) = frame.into_trailers() {
-                            let _ = self.stream.send_trailers(fields);
-                            return Poll::Ready(Ok(()));
-                        }
-                    }
-                },
-            }
-        }
-    }
 }

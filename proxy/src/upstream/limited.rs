@@ -260,7 +260,15 @@ pub(super) async fn http2(
         if pool.http2.connection_is_made(until).await? {
             continue;
         }
-        match got(worker, plan, limits, (pool.who, Some(pool))).await? {
+        // Where our certificate has changed there is perhaps no room for a link made with the new one: an old one does.
+        let got = match limits.take(Wanted::Connection) {
+            Some(permit) => Some(Got::Permit(permit)),
+            None => match pool.http2.free(|link| link.generation() != pool.generation()) {
+                Some(place) => return Ok(place),
+                None => got(worker, plan, limits, (pool.who, Some(pool))).await?,
+            },
+        };
+        match got {
             // While it waited, another one of this worker's may have got further.
             Some(Got::Permit(permit)) if !pool.http2.is_connecting() => {
                 if let Some(place) = in_turn(pool, limits) {
@@ -279,10 +287,11 @@ pub(super) async fn http2(
 /// A place, unless others wait who come first.
 fn in_turn(pool: &Rc<EndpointPool>, limits: &Arc<Limits>) -> Option<Place> {
     if limits.wait_for_connections() == 0 {
-        return pool.http2.free(|_| true);
+        return pool.http2.free(|link| link.generation() == pool.generation());
     }
     offer_room(pool, limits);
-    pool.http2.free(|connection| connection.others.next(limits, pool.who) == Next::Own)
+    let own = |link: &http2::Connection| link.others.next(limits, pool.who) == Next::Own;
+    pool.http2.free(|link| link.generation() == pool.generation() && own(link))
 }
 
 /// Gives the room on a pool's HTTP/2 connections to those of its worker that wait.
@@ -298,6 +307,10 @@ pub(super) fn offer_room(pool: &Rc<EndpointPool>, limits: &Arc<Limits>) {
 /// A stream of a shared connection has ended.
 pub(super) fn stream_ended(connection: &Rc<http2::Connection>, pool: &Rc<EndpointPool>) {
     let Some(limits) = &pool.limits else { return };
+    if connection.is_idle() && connection.generation() != pool.generation() {
+        // Its permit is for a link with our new certificate.
+        return pool.http2.let_go(connection);
+    }
     if limits.wait_for_connections() == 0 && !limits.too_many_connections() {
         connection.others.none_wait();
         if connection.is_idle() {

@@ -3,10 +3,12 @@
 //! Each worker has its own pool: no lock, and a request never leaves its thread. HTTP/1 connections are taken newest
 //! first, so that surplus ones grow old and go; how long a peer leaves them open is learned from `Keep-Alive` and from
 //! closes that were seen. HTTP/2 connections are shared until the peer's stream limit.
+//!
+//! A link between sidecars was made with the certificate that this proxy had then. Once it has another one, new requests
+//! go over new links, and old ones end with their last stream.
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
@@ -15,7 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{http1, http2, limited, tls::Outward};
+use super::{http1, http2, limited, security::Security};
 use crate::policy::circuit_breaker::{IdleMark, Limits, Who};
 
 /// Below this an idle connection is not worth keeping, and a learned time is not believed.
@@ -33,14 +35,14 @@ pub(crate) struct Pool {
     worker: usize,
     /// How many pools of endpoints were made.
     made: Cell<u64>,
-    endpoints: RefCell<HashMap<Key, Rc<EndpointPool>>>,
+    endpoints: RefCell<foldhash::HashMap<Key, Rc<EndpointPool>>>,
 }
 
-/// An address, the TLS that is spoken there and the limits that its connections count under, each by its id, 0 for none, and
-/// the own address that is called from. What was proved, or shown, to one destination is worth nothing to another, and none
+/// An address, how it is spoken to there and the limits that its connections count under, by its id, 0 for none, and the own
+/// address that is called from. What was proved, or shown, to one destination is worth nothing to another, and none
 /// pays for another's connections; and what one's own address leads to may be the app or, for the app's own calls, the
 /// inbound listener.
-type Key = (SocketAddr, u64, u64, Option<IpAddr>);
+type Key = (SocketAddr, (u8, u64), u64, Option<IpAddr>);
 
 /// The connections to one endpoint.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub(crate) struct EndpointPool {
     pub(super) kept: limited::AllKept,
     pub(crate) http1: RefCell<Vec<http1::Idle>>,
     pub(crate) http2: http2::Shared,
+    /// The generation of our own certificate that new links are made with; 0 where none is shown.
+    generation: Cell<u64>,
     /// How long the peer seems to keep idle HTTP/1 connections; shorter than the configured limit, or unknown.
     learned: Cell<Option<Duration>>,
     used: Cell<Instant>,
@@ -69,11 +73,13 @@ impl Pool {
     pub(crate) fn endpoint(
         &self,
         addr: SocketAddr,
-        tls: Option<&Outward>,
+        security: Security<'_>,
         (from, limits): (Option<IpAddr>, Option<&Arc<Limits>>),
     ) -> Rc<EndpointPool> {
-        let key = (addr, tls.map_or(0, Outward::id), limits.map_or(0, |limits| limits.id), from);
+        let key = (addr, security.key(), limits.map_or(0, |limits| limits.id), from);
+        let generation = security.generation();
         if let Some(known) = self.endpoints.borrow().get(&key) {
+            known.renew(generation);
             return known.clone();
         }
         self.made.set(self.made.get() + 1);
@@ -84,6 +90,7 @@ impl Pool {
             kept: limited::AllKept::default(),
             http1: RefCell::new(Vec::new()),
             http2: http2::Shared::default(),
+            generation: Cell::new(generation),
             learned: Cell::new(None),
             used: Cell::new(Instant::now()),
         });
@@ -92,8 +99,12 @@ impl Pool {
     }
 
     /// Closes what has been idle too long and forgets endpoints that nobody has used; called about once a second.
-    pub(crate) fn sweep(&self, now: Instant, limit: Duration) {
+    /// `generation` is that of our own certificate, 0 without one.
+    pub(crate) fn sweep(&self, now: Instant, limit: Duration, generation: u64) {
         self.endpoints.borrow_mut().retain(|_, pool| {
+            if pool.generation.get() != 0 {
+                pool.renew(generation);
+            }
             let keep = pool.idle_limit(limit);
             let before = pool.http1.borrow().len();
             pool.http1.borrow_mut().retain(|idle| {
@@ -133,6 +144,23 @@ impl Pool {
 }
 
 impl EndpointPool {
+    /// The generation of our own certificate that new links are made with; 0 where none is shown.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// Our own certificate is of this generation: links on which an older one was shown get no more requests. Where links
+    /// are limited, those that have requests stay at hand, for there may be no room for another one.
+    #[inline]
+    fn renew(&self, generation: u64) {
+        if self.generation.get() == generation {
+            return;
+        }
+        self.generation.set(generation);
+        let limited = self.limits.is_some();
+        self.http2.let_go_of(|link| link.generation() != generation && (!limited || link.is_idle()));
+    }
+
     /// Keeps an HTTP/1 connection until somebody needs it.
     pub(super) fn keep(&self, mut idle: http1::Idle) {
         let mut kept = self.http1.borrow_mut();

@@ -177,6 +177,23 @@ pub struct HeaderChange {
     pub value: Option<String>,
 }
 
+/// How an endpoint is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Security {
+    /// `mtls`, `tls` or `plaintext`.
+    pub by: &'static str,
+    /// Who it must be, by mutual TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// Why not by mutual TLS, where that is plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<&'static str>,
+    /// That is worth saying: the endpoint or this Sidecar could speak mutual TLS.
+    #[serde(skip)]
+    pub(in crate::explain) told: bool,
+}
+
 /// One endpoint.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -190,6 +207,8 @@ pub struct Endpoint {
     pub zone: Option<String>,
     /// Its place.
     pub origin: String,
+    /// How it is spoken to.
+    pub security: Security,
     /// It is one of this proxy's own outbound listeners: an attempt to it is a loop, 508.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_loop: bool,

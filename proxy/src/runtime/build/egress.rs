@@ -8,6 +8,7 @@ use super::{BuildError, Builder};
 use crate::{
     ctx::Side,
     runtime::snapshot::{Backend, Rule, UpstreamProtocol},
+    upstream::security::Protection,
 };
 
 impl Builder<'_> {
@@ -28,7 +29,7 @@ impl Builder<'_> {
             service: None,
             label: "egress".into(),
             protocol: UpstreamProtocol::AsCaller,
-            tls: None,
+            protection: Protection::default(),
             settings: settings.clone(),
             endpoints: Arc::default(),
             circuit_breaker: None,

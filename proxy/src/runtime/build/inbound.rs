@@ -17,6 +17,7 @@ use crate::{
         concurrency::{Concurrency, Level},
         rate_limit::{Counted, LimitKey, RateLimit, RateLimits},
     },
+    upstream::security::Protection,
 };
 
 /// What listeners of one Service share in a snapshot.
@@ -57,7 +58,7 @@ impl Builder<'_> {
             metrics: self.metrics.backend(&label),
             label: label.into(),
             protocol: from.protocol.into(),
-            tls: None,
+            protection: Protection::default(),
             settings: from.settings.clone(),
             endpoints: from.app.map_or_else(Arc::default, |address| self.carry.app(address)),
             // It acts at the caller.

@@ -45,7 +45,7 @@ impl Builder<'_> {
         backend: &Arc<Backend>,
         from: &DestinationPort,
     ) -> Option<Arc<ConnectionRule>> {
-        let says_nothing = from.undeclared && backend.tls.is_none();
+        let says_nothing = from.undeclared && backend.protection.outward.is_none();
         says_nothing.then(|| Arc::new(self.default_connections(Side::Outbound, backend)))
     }
 

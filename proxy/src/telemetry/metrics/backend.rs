@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::{
-    histogram::{Histogram, Sum},
-    shard::{Cell, Cells, PerWorker, label_values},
+use super::{
+    super::{
+        histogram::{Histogram, Sum},
+        shard::{Cell, Cells, PerWorker, label_values},
+    },
+    MeshFault,
 };
 
 label_values! {
@@ -124,7 +127,7 @@ struct Block {
     connections: Cell,
     connections_closed: Cell,
     connect_failures: Cell,
-    tls_failures: Cells<{ TlsFault::ALL.len() }>,
+    tls_failures: Cells<{ MeshFault::COUNT }>,
 }
 
 /// Counters of one destination port. Every call names the worker that makes it; a worker counts for itself only.
@@ -178,8 +181,8 @@ impl BackendMetrics {
     }
 
     /// TLS could not be had on a connection.
-    pub fn tls_failed(&self, worker: usize, why: TlsFault) {
-        self.blocks.of(worker).tls_failures.at(why as usize).add(1);
+    pub fn tls_failed(&self, worker: usize, why: impl Into<MeshFault>) {
+        self.blocks.of(worker).tls_failures.at(why.into().index()).add(1);
     }
 
     pub(super) fn attempts(&self, outcome: AttemptOutcome) -> u64 {
@@ -215,7 +218,7 @@ impl BackendMetrics {
         self.blocks.sum(|block| block.connect_failures.get()).unwrap_or(0)
     }
 
-    pub(super) fn tls_failures(&self, why: TlsFault) -> u64 {
-        self.blocks.sum(|block| block.tls_failures.at(why as usize).get()).unwrap_or(0)
+    pub(super) fn tls_failures(&self, why: MeshFault) -> u64 {
+        self.blocks.sum(|block| block.tls_failures.at(why.index()).get()).unwrap_or(0)
     }
 }

@@ -11,8 +11,8 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, BreakerLimit, CheckOutcome, Counters, Detector, Direction,
-    FAMILIES, FallbackKind, Family, FaultKind, Kind, MirrorOutcome, ParseError, PriorityClass, ProbeOutcome,
-    RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TlsFault, TunnelKind,
+    FAMILIES, FallbackKind, Family, FaultKind, Kind, MeshFault, MirrorOutcome, ParseError, PriorityClass, ProbeOutcome,
+    RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TunnelKind,
     process::Process,
 };
 use crate::{
@@ -199,8 +199,8 @@ impl Families {
                 self.push(super::UPSTREAM_CONNECTIONS_OPEN, &[service], backend.connections_open() as f64);
             }
             self.push_touched(super::UPSTREAM_CONNECT_FAILURES, &[service], backend.connect_failures());
-            for why in TlsFault::ALL {
-                let count = backend.tls_failures(*why);
+            for why in MeshFault::all() {
+                let count = backend.tls_failures(why);
                 self.push_touched(super::UPSTREAM_TLS_FAILURES, &[service, why.as_str()], count);
             }
         }
@@ -319,6 +319,9 @@ impl Families {
     fn events(&mut self, counters: &Counters) {
         for (side, port, outcome, count) in counters.detections.all() {
             self.push_touched(super::DETECTIONS, &[side.as_str(), &port, outcome.as_str()], count);
+        }
+        for (side, result, count) in counters.mesh_handshakes.all() {
+            self.push_touched(super::MESH_HANDSHAKES, &[side.as_str(), result], count);
         }
         for (reason, count) in ParseError::ALL.iter().zip(&counters.parse_errors) {
             self.push_touched(super::PARSE_ERRORS, &[reason.as_str()], count.get());

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, header::HOST};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header::HOST, uri::Scheme};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -13,8 +13,14 @@ use tokio::net::TcpStream;
 
 use super::grpc;
 use crate::{
+    balance::PinnedPeer,
     telemetry::metrics::CheckOutcome,
-    upstream::{io::MeteredIo, stream::Stream, tls::Outward},
+    upstream::{
+        io::MeteredIo,
+        mesh::{self, Told},
+        security::{Means, Protection, Security},
+        stream::Stream,
+    },
 };
 
 /// How a server tells checks from requests.
@@ -27,7 +33,7 @@ pub(crate) struct Question {
     /// The authority of requests.
     authority: Box<str>,
     protocol: AppProtocol,
-    tls: Option<Arc<Outward>>,
+    protection: Protection,
 }
 
 /// Why a check failed.
@@ -49,12 +55,11 @@ impl Failed {
 }
 
 impl Question {
-    /// The question of `check` to endpoints of `of` that speak `protocol`.
+    /// The question of `check` to endpoints of `of` that are reached so.
     pub(super) fn new(
         of: &Destination,
         check: &Check,
-        protocol: AppProtocol,
-        tls: Option<Arc<Outward>>,
+        (protocol, protection): &(AppProtocol, Protection),
     ) -> Self {
         let written = match check {
             Check::Http { host, .. } => host.as_deref(),
@@ -63,27 +68,46 @@ impl Question {
         let own = || format!("{}.{}", of.name.name, of.name.namespace);
         let served = of.tls.as_ref().map(|tls| tls.server_name.to_string());
         let authority = written.map(str::to_owned).or(served).unwrap_or_else(own).into();
-        Self { check: check.clone(), authority, protocol, tls }
+        Self { check: check.clone(), authority, protocol: *protocol, protection: protection.clone() }
     }
 
     /// Asks; good is `Ok`.
-    pub(super) async fn ask(&self, address: SocketAddr) -> Result<(), Failed> {
+    pub(super) async fn ask(
+        &self,
+        (address, peer): (SocketAddr, Option<Arc<PinnedPeer>>),
+    ) -> Result<(), Failed> {
+        let security = self.protection.of(peer.as_ref());
+        let stream = self.connect(address, security).await?;
+        match (&self.check, security.spoken(self.speaks())) {
+            // Who is there has proved it by now, where it has an identity.
+            (Check::Tcp, _) => Ok(()),
+            (Check::Grpc { service }, _) => {
+                self.two(stream, security, Some(grpc::request(service))).await
+            }
+            (Check::Http { .. }, AppProtocol::Http2 | AppProtocol::Grpc) => {
+                self.two(stream, security, None).await
+            }
+            (Check::Http { path, statuses, .. }, _) => passes(self.one(stream, path).await?, statuses),
+        }
+    }
+
+    async fn connect(&self, address: SocketAddr, security: Security<'_>) -> Result<Stream, Failed> {
         let unconnected = |error: io::Error| Failed::new(CheckOutcome::ConnectFailed, error.to_string());
         let socket = TcpStream::connect(address).await.map_err(unconnected)?;
         socket.set_nodelay(true).map_err(unconnected)?;
         let (io, _) = MeteredIo::new(socket);
-        let stream =
-            match &self.tls {
-                None => Stream::Plain(io),
-                Some(tls) => Stream::secured(tls.handshake(io, self.speaks()).await.map_err(|fault| {
-                    Failed::new(CheckOutcome::TlsFailed, format!("TLS: {}", fault.as_str()))
-                })?),
-            };
-        match (&self.check, self.speaks()) {
-            (Check::Tcp, _) => Ok(()),
-            (Check::Grpc { service }, _) => self.two(stream, Some(grpc::request(service))).await,
-            (Check::Http { .. }, AppProtocol::Http2 | AppProtocol::Grpc) => self.two(stream, None).await,
-            (Check::Http { path, statuses, .. }, _) => passes(self.one(stream, path).await?, statuses),
+        let failed = |kind: &str, word: &str| Failed::new(CheckOutcome::TlsFailed, format!("{kind}: {word}"));
+        match security {
+            Means::Plain(_) => Ok(Stream::Plain(io)),
+            Means::Outward(tls) => {
+                let secured = tls.handshake(io, self.speaks()).await;
+                secured.map(Stream::secured).map_err(|fault| failed("TLS", fault.as_str()))
+            }
+            Means::Mesh { own, peer } => {
+                let protocol = mesh::protocol(None, self.speaks());
+                let secured = mesh::handshake(io, address, (own, peer), protocol).await;
+                secured.map(Stream::secured).map_err(|fault| failed("mutual TLS", fault.as_str()))
+            }
         }
     }
 
@@ -111,20 +135,36 @@ impl Question {
     }
 
     /// A GET, or a gRPC call with this message, on HTTP/2.
-    async fn two(&self, stream: Stream, call: Option<Bytes>) -> Result<(), Failed> {
+    async fn two(
+        &self,
+        stream: Stream,
+        security: Security<'_>,
+        call: Option<Bytes>,
+    ) -> Result<(), Failed> {
         let (sender, connection) =
             h2::client::handshake(stream).await.map_err(|error| Failed::broken(&error))?;
-        driven(self.exchange(sender, call), connection).await
+        driven(self.exchange(sender, security, call), connection).await
     }
 
-    async fn exchange(&self, sender: SendRequest<Bytes>, call: Option<Bytes>) -> Result<(), Failed> {
+    async fn exchange(
+        &self,
+        sender: SendRequest<Bytes>,
+        security: Security<'_>,
+        call: Option<Bytes>,
+    ) -> Result<(), Failed> {
         let broken = |error: h2::Error| Failed::broken(&error);
         let mut sender = sender.ready().await.map_err(broken)?;
         let path = match &self.check {
             Check::Http { path, .. } => path,
             Check::Grpc { .. } | Check::Tcp => grpc::PATH,
         };
-        let request = self.head(path, call.is_some()).map_err(|error| Failed::broken(&error))?;
+        let mut request = self.head(path, &security.scheme(), call.is_some()).map_err(|error| Failed::broken(&error))?;
+        if security.is_mesh() {
+            // The app is asked in the version that it is declared to speak.
+            let http1 = matches!((self.speaks(), &call), (AppProtocol::Http1, None));
+            let version = if http1 { Version::HTTP_11 } else { Version::HTTP_2 };
+            Told { version, attempt: 0, left: None }.write(request.headers_mut());
+        }
         let (answer, mut body) = sender.send_request(request, call.is_none()).map_err(broken)?;
         if let Some(message) = call {
             body.send_data(message, true).map_err(broken)?;
@@ -136,9 +176,8 @@ impl Question {
         }
     }
 
-    fn head(&self, path: &str, grpc: bool) -> Result<Request<()>, http::Error> {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        let uri = Uri::builder().scheme(scheme).authority(&*self.authority).path_and_query(path).build()?;
+    fn head(&self, path: &str, scheme: &Scheme, grpc: bool) -> Result<Request<()>, http::Error> {
+        let uri = Uri::builder().scheme(scheme.clone()).authority(&*self.authority).path_and_query(path).build()?;
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", http::HeaderValue::from_static(USER_AGENT));
         if grpc {

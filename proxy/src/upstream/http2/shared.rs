@@ -79,6 +79,14 @@ impl Shared {
         }
     }
 
+    /// Lets go of the connections that `which` finds: they end with their last streams.
+    pub(in crate::upstream) fn let_go_of(&self, which: impl Fn(&Connection) -> bool) {
+        // Dropped outside of the borrow.
+        let gone: Vec<_> =
+            self.connections.borrow_mut().extract_if(.., |connection| which(connection)).collect();
+        drop(gone);
+    }
+
     /// Lets go of a connection: it ends with its last stream.
     pub(in crate::upstream) fn let_go(&self, connection: &Rc<Connection>) {
         // Dropped outside of the borrow.

@@ -8,7 +8,7 @@ use crate::{error::Failure, telemetry::metrics::TlsFault};
 
 impl TlsFault {
     /// What the error of a handshake comes to.
-    pub(super) fn of(error: &io::Error) -> Self {
+    pub(in crate::upstream) fn of(error: &io::Error) -> Self {
         match tls_error(error) {
             Some(error) => Self::of_tls(error),
             None => Self::Closed,
