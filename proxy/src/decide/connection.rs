@@ -13,6 +13,7 @@ use outrigger_config::{SpiffeId, model::Egress};
 
 use super::{Claim, Dice, Purpose, Recorder, Resolution, Way};
 use crate::{
+    balance::PinnedPeer,
     ctx::Side,
     error::Failure,
     runtime::{
