@@ -245,23 +245,25 @@ pub(super) fn answer(services: &[ServiceView], query: &str) -> Response<Full<Byt
 
 fn table(services: &[ServiceView]) -> String {
     let mut rows = vec![
-        ["SERVICE", "PORT", "PROTOCOL", "BREAKER", "ENDPOINT", "WEIGHT", "OPEN", "STATE"].map(str::to_owned),
+        ["SERVICE", "PORT", "PROTOCOL", "BREAKER", "ENDPOINT", "BY", "WEIGHT", "OPEN", "STATE"]
+            .map(str::to_owned),
     ];
     for service in services {
         for port in &service.ports {
             let protocol = port.protocol.word();
             let breaker = port.circuit_breaker.as_ref().and_then(|breaker| breaker.state).unwrap_or("-");
-            let row = |endpoint: [String; 4]| {
-                let [address, weight, open, state] = endpoint;
+            let row = |endpoint: [String; 5]| {
+                let [address, by, weight, open, state] = endpoint;
                 let (number, protocol) = (port.port.to_string(), protocol.to_owned());
-                [service.name.clone(), number, protocol, breaker.to_owned(), address, weight, open, state]
+                [service.name.clone(), number, protocol, breaker.to_owned(), address, by, weight, open, state]
             };
             if port.endpoints.is_empty() {
-                rows.push(row(["none", "-", "-", "-"].map(str::to_owned)));
+                rows.push(row(["none", "-", "-", "-", "-"].map(str::to_owned)));
             }
             rows.extend(port.endpoints.iter().map(|endpoint| {
                 row([
                     endpoint.address.to_string(),
+                    endpoint.security.to_owned(),
                     match endpoint.warm_percent {
                         None => endpoint.weight.to_string(),
                         Some(percent) => format!("{} ({percent}%)", endpoint.weight),
@@ -273,7 +275,7 @@ fn table(services: &[ServiceView]) -> String {
         }
     }
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: [usize; 8] = std::array::from_fn(width);
+    let widths: [usize; 9] = std::array::from_fn(width);
     let mut text = String::new();
     for row in &rows {
         for (cell, width) in row.iter().zip(widths) {

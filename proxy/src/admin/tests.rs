@@ -17,6 +17,9 @@ fn state() -> Arc<AdminState> {
         weight: 2,
         warm_percent: None,
         zone: None,
+        identity: Some("spiffe://cluster.local/ns/shop/sa/cart".to_owned()),
+        security: "mtls",
+        plaintext_because: None,
         requests_open: 3,
         state: crate::balance::State::Ejected,
         ejected_by: Some("consecutive5xx"),
@@ -159,9 +162,9 @@ async fn services_come_as_json_and_as_a_table() {
     let (_, table) = get(&state, "/services?o=table").await;
     assert_eq!(
         table,
-        "SERVICE    PORT  PROTOCOL  BREAKER  ENDPOINT       WEIGHT  OPEN  STATE\n\
-         shop/cart  80    grpc      -        10.0.0.1:8080  2       3     ejected (consecutive5xx), back in 12s\n\
-         shop/cart  81    grpc      -        none           -       -     -\n"
+        "SERVICE    PORT  PROTOCOL  BREAKER  ENDPOINT       BY    WEIGHT  OPEN  STATE\n\
+         shop/cart  80    grpc      -        10.0.0.1:8080  mtls  2       3     ejected (consecutive5xx), back in 12s\n\
+         shop/cart  81    grpc      -        none           -     -       -     -\n"
     );
     assert_eq!(get(&state, "/services?o=xml").await.0, StatusCode::BAD_REQUEST);
 }

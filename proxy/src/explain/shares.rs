@@ -237,7 +237,12 @@ impl Explainer {
                 weight: endpoint.weight,
                 zone: None,
                 origin: app.map(|(_, origin)| origin.to_string()).unwrap_or_default(),
-                security: Security { by: "plaintext", identity: None, why: Some(Why::NoEndpoint.text()), told: false },
+                security: Security {
+                    by: "plaintext",
+                    identity: None,
+                    why: Some(Why::NoEndpoint.text()),
+                    told: false,
+                },
                 is_loop: self.own.contains(endpoint.address),
             }
         });

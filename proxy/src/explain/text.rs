@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use super::{
     report::{
-        Candidate, Change, Hashed, HeaderChange, Mirror, Object, Outcome, Report, Security, Sent, Setting, Share,
-        Step,
+        Candidate, Change, Hashed, HeaderChange, Mirror, Object, Outcome, Report, Security, Sent, Setting,
+        Share, Step,
     },
     summary::{ended, percent, refused},
 };

@@ -223,12 +223,7 @@ async fn exchange(
     }
 }
 
-fn plan<'a>(
-    target: &'a Target,
-    security: Security<'a>,
-    connect: Option<Duration>,
-    way: Way,
-) -> Plan<'a> {
+fn plan<'a>(target: &'a Target, security: Security<'a>, connect: Option<Duration>, way: Way) -> Plan<'a> {
     Plan {
         metrics: target.metrics(),
         protocol: security.spoken(target.protocol(way.version)),

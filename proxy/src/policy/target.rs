@@ -108,7 +108,7 @@ impl Target {
                 let own = backend.protection.own.as_ref();
                 let peer = own.and_then(|_| backend.endpoints.peer(*addr));
                 Picked { addr: *addr, visit: None, peer, entry: None, sidecar: false }
-            },
+            }
             Target::Service(backend) => {
                 let ask =
                     Ask { tried: wish.tried, stay: wish.stay, key: wish.key, now: Instant::now().into_std() };
@@ -153,7 +153,9 @@ impl Target {
     /// How the chosen endpoint is spoken to.
     pub(crate) fn security<'a>(&'a self, picked: &'a Picked) -> Security<'a> {
         match self {
-            Target::Service(backend) | Target::Address { backend, .. } => backend.protection.of(picked.peer()),
+            Target::Service(backend) | Target::Address { backend, .. } => {
+                backend.protection.of(picked.peer())
+            }
         }
     }
 

@@ -147,7 +147,8 @@ impl Builder<'_> {
         for destination in destinations {
             for port in &destination.ports {
                 let name = ServicePort { service: destination.name.clone(), port: port.port };
-                let outward = self.connectors.of(destination).map(|made| self.carry.outward(destination, made));
+                let outward =
+                    self.connectors.of(destination).map(|made| self.carry.outward(destination, made));
                 let own = self.identity.clone();
                 let protection = Protection { outward, own, mode: Some(port.mtls) };
                 let backend = self.backend(&name, port, protection);

@@ -163,7 +163,11 @@ impl Trace {
                 ended: None,
                 addr,
                 protocol: plan.protocol,
-                scheme: if plan.security.scheme() == http::uri::Scheme::HTTPS { Scheme::Https } else { Scheme::Http },
+                scheme: if plan.security.scheme() == http::uri::Scheme::HTTPS {
+                    Scheme::Https
+                } else {
+                    Scheme::Http
+                },
                 backend: plan.metrics.clone(),
                 reason: recorded.retry.take(),
                 outcome: None,

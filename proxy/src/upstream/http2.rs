@@ -36,8 +36,6 @@ use super::{
     limited::{self, Others},
     pool::EndpointPool,
 };
-use upload::Upload;
-use windows::{Reader, Windows};
 use crate::{
     body::{RequestBody, UpstreamBody},
     error::Failure,
@@ -46,6 +44,8 @@ use crate::{
     telemetry::metrics::Metrics,
     worker::Worker,
 };
+use upload::Upload;
+use windows::{Reader, Windows};
 
 /// What one stream may have under way: enough for a fast link, little enough for thousands of streams.
 const STREAM_WINDOW: u32 = 256 * 1024;

@@ -11,8 +11,8 @@ use prometheus::{
 
 use super::{
     super::histogram::Sum, AttemptOutcome, BreakerLimit, CheckOutcome, Counters, Detector, Direction,
-    FAMILIES, FallbackKind, Family, FaultKind, Kind, MeshFault, MirrorOutcome, ParseError, PriorityClass, ProbeOutcome,
-    RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TunnelKind,
+    FAMILIES, FallbackKind, Family, FaultKind, Kind, MeshFault, MirrorOutcome, ParseError, PriorityClass,
+    ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TunnelKind,
     process::Process,
 };
 use crate::{

@@ -43,6 +43,7 @@ outrigger_faults_total{service,route,kind}
 outrigger_health_changes_total{service,to}
 outrigger_health_checks_total{service,outcome}
 outrigger_informational_dropped_total{}
+outrigger_mesh_handshakes_total{side,result}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
 outrigger_protocol_detections_total{side,port,outcome}
@@ -124,7 +125,10 @@ fn touch_all(metrics: &Metrics) -> Touched {
     RetryDenied::ALL.iter().for_each(|reason| backend.retry_denied(0, *reason));
     backend.connection_opened(0);
     backend.connect_failed(0);
-    TlsFault::ALL.iter().for_each(|why| backend.tls_failed(0, *why));
+    MeshFault::all().for_each(|why| backend.tls_failed(0, why));
+    for side in [Side::Inbound, Side::Outbound] {
+        MeshFault::all().map(Err).chain([Ok(())]).for_each(|result| metrics.mesh_handshake(side, result));
+    }
     let mirror = metrics.mirror("shop/shadow:80");
     mirror.begun(0);
     MirrorOutcome::ALL.iter().for_each(|outcome| (mirror.begun(1), mirror.ended(1, *outcome)).0);

@@ -122,7 +122,7 @@ fn each_attempt_is_the_parent_of_what_it_causes() {
         metrics: &metrics,
         protocol: AppProtocol::Http1,
         switch: None,
-        tls: None,
+        security: crate::upstream::security::Means::Plain(crate::upstream::security::Why::NoEndpoint),
         from: None,
         connect: None,
         limits: None,

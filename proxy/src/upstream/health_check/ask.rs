@@ -81,9 +81,7 @@ impl Question {
         match (&self.check, security.spoken(self.speaks())) {
             // Who is there has proved it by now, where it has an identity.
             (Check::Tcp, _) => Ok(()),
-            (Check::Grpc { service }, _) => {
-                self.two(stream, security, Some(grpc::request(service))).await
-            }
+            (Check::Grpc { service }, _) => self.two(stream, security, Some(grpc::request(service))).await,
             (Check::Http { .. }, AppProtocol::Http2 | AppProtocol::Grpc) => {
                 self.two(stream, security, None).await
             }
@@ -135,12 +133,7 @@ impl Question {
     }
 
     /// A GET, or a gRPC call with this message, on HTTP/2.
-    async fn two(
-        &self,
-        stream: Stream,
-        security: Security<'_>,
-        call: Option<Bytes>,
-    ) -> Result<(), Failed> {
+    async fn two(&self, stream: Stream, security: Security<'_>, call: Option<Bytes>) -> Result<(), Failed> {
         let (sender, connection) =
             h2::client::handshake(stream).await.map_err(|error| Failed::broken(&error))?;
         driven(self.exchange(sender, security, call), connection).await
@@ -158,7 +151,8 @@ impl Question {
             Check::Http { path, .. } => path,
             Check::Grpc { .. } | Check::Tcp => grpc::PATH,
         };
-        let mut request = self.head(path, &security.scheme(), call.is_some()).map_err(|error| Failed::broken(&error))?;
+        let mut request =
+            self.head(path, &security.scheme(), call.is_some()).map_err(|error| Failed::broken(&error))?;
         if security.is_mesh() {
             // The app is asked in the version that it is declared to speak.
             let http1 = matches!((self.speaks(), &call), (AppProtocol::Http1, None));
@@ -177,7 +171,8 @@ impl Question {
     }
 
     fn head(&self, path: &str, scheme: &Scheme, grpc: bool) -> Result<Request<()>, http::Error> {
-        let uri = Uri::builder().scheme(scheme.clone()).authority(&*self.authority).path_and_query(path).build()?;
+        let uri =
+            Uri::builder().scheme(scheme.clone()).authority(&*self.authority).path_and_query(path).build()?;
         let mut headers = HeaderMap::new();
         headers.insert("user-agent", http::HeaderValue::from_static(USER_AGENT));
         if grpc {

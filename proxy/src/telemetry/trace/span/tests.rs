@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     telemetry::metrics::{Metrics, RetryReason},
-    upstream::attempt::{AtLimit, Plan},
+    upstream::{
+        attempt::{AtLimit, Plan},
+        security::{Means, Why},
+    },
 };
 
 /// A request whose attempts came to what is listed: a status, or a failure.
@@ -57,7 +60,7 @@ impl Case {
                 metrics: &metrics,
                 protocol: AppProtocol::Http1,
                 switch: None,
-                tls: None,
+                security: Means::Plain(Why::NoEndpoint),
                 from: None,
                 connect: None,
                 limits: None,
