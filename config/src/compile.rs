@@ -10,6 +10,7 @@ mod endpoints;
 mod matches;
 mod mesh;
 mod mirrors;
+mod mtls;
 mod routes;
 pub(crate) mod session;
 mod settings;
@@ -21,6 +22,7 @@ mod written;
 pub(crate) use destination::qualified;
 pub(crate) use endpoints::{SERVICE_NAME, in_subset, service_of};
 pub(crate) use matches::{everything, headers, query, target};
+pub(crate) use mtls::{Mode, Modes, address, expected, listeners, named, trust_domain};
 pub(crate) use settings::{Layers, Written};
 pub(crate) use tls::server_name;
 pub(crate) use written::Limit;
@@ -42,6 +44,7 @@ struct Scope<'a> {
     sources: &'a Sources,
     services: Services<'a>,
     layers: Layers<'a>,
+    modes: Modes,
     /// The namespace of the Sidecar: what it calls is seen from there.
     namespace: &'a Arc<str>,
 }
@@ -54,10 +57,12 @@ impl Scope<'_> {
 
 /// The resources for one Sidecar.
 pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<Sidecar>) -> Resources {
+    let services = Services::new(objects);
     let scope = Scope {
         objects,
         sources,
-        services: Services::new(objects),
+        modes: Modes::new(objects, &services),
+        services,
         layers: Layers::new(objects, sources),
         namespace: &sidecar.name.namespace,
     };

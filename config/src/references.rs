@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     convert::{Label, Port, Spanned, Subdomain, Text},
-    model::{AppProtocol, ObjectName, RouteKind},
+    model::{AppProtocol, ObjectName, RouteKind, ServicePort},
     objects::Object,
-    schema::{BackendRef, MirrorRef, ParentRef, Route},
+    schema::{BackendRef, MirrorRef, ParentRef, Route, ServiceRef},
     services::{EntryPort, OUR_GROUP, Services, Source},
 };
 
@@ -19,6 +19,13 @@ pub(crate) fn parent_service(parent: &ParentRef, route_namespace: &Arc<str>) -> 
     }
     let namespace = parent.namespace.as_ref().map_or_else(|| route_namespace.clone(), |n| n.0.clone());
     Some(ObjectName { namespace, name: parent.name.value.0.clone() })
+}
+
+/// The port that a reference means, from an object of the namespace.
+pub(crate) fn service_port(reference: &ServiceRef, namespace: &Arc<str>) -> ServicePort {
+    let namespace = reference.namespace.as_ref().map_or(namespace, |named| &named.0).clone();
+    let service = ObjectName { namespace, name: reference.name.value.0.clone() };
+    ServicePort { service, port: reference.port.value.port() }
 }
 
 /// Whether a route of the kind holds on this port of the Service that its parentRef names.

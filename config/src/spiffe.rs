@@ -47,6 +47,10 @@ pub struct SpiffeId {
     domain_end: usize,
 }
 
+/// What an id looks like.
+const EXAMPLE: &str = "spiffe://cluster.local/ns/shop/sa/cart";
+/// Characters of a text that are shown of it.
+const SHOWN: usize = 80;
 /// What every id begins with.
 const SCHEME: &str = "spiffe://";
 /// Bytes of the longest id (section 2.3).
@@ -64,10 +68,8 @@ impl SpiffeId {
     /// # Errors
     /// What is wrong with the text, and what helps.
     pub fn parse(text: &str) -> Result<Self, String> {
-        Self::read(text).map_err(|flaw| {
-            let form = "spiffe://cluster.local/ns/shop/sa/cart";
-            format!("`{text}` is not a SPIFFE ID: {flaw}; such as `{form}`")
-        })
+        Self::read(text)
+            .map_err(|flaw| format!("`{}` is not a SPIFFE ID: {flaw}; such as `{EXAMPLE}`", start(text)))
     }
 
     /// Reads an id that a machine sent.
@@ -84,9 +86,14 @@ impl SpiffeId {
             return Err(SpiffeIdFlaw::TrustDomain);
         }
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-        let segment = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(allowed);
-        if !path.is_empty() && !path.split('/').skip(1).all(segment) {
-            return Err(SpiffeIdFlaw::Path);
+        for segment in path.split('/').skip(1) {
+            match segment {
+                "" => return Err(SpiffeIdFlaw::EmptyPart),
+                "." | ".." => return Err(SpiffeIdFlaw::Dots),
+                _ if segment.contains('%') => return Err(SpiffeIdFlaw::Percent),
+                _ if !segment.bytes().all(allowed) => return Err(SpiffeIdFlaw::Path),
+                _ => {}
+            }
         }
         Ok(Self { text: text.into(), domain_end: SCHEME.len() + domain.len() })
     }
@@ -128,10 +135,65 @@ pub enum SpiffeIdFlaw {
     /// The trust domain has other letters than it may have, or none.
     #[error("a trust domain has lower-case letters, digits, `.`, `_` and `-`")]
     TrustDomain,
-    /// The path has other letters than it may have, or an empty part.
-    #[error("the parts of its path have letters, digits, `.`, `_` and `-`, and none is empty")]
+    /// The path has other letters than it may have.
+    #[error("the parts of its path have letters, digits, `.`, `_` and `-`")]
     Path,
+    /// A part of the path is empty, such as what follows a `/` at its end.
+    #[error("a part of its path is empty")]
+    EmptyPart,
+    /// A part of the path is `.` or `..`.
+    #[error("its path has no parts `.` and `..`")]
+    Dots,
+    /// The path has a percent sign.
+    #[error("its path has no percent-encoding")]
+    Percent,
 }
+
+/// The text, or as much of it as a person reads.
+fn start(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
+}
+
+/// The id of a workload as policy names it: one with a path (X.509-SVID, section 2: that of a leaf has one).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WorkloadId(pub(crate) SpiffeId);
+
+impl WorkloadId {
+    fn parse(text: &str) -> Result<Self, Problem> {
+        let bad = |why: &dyn std::fmt::Display, help: String| {
+            let message = format!("`{}` is not the SPIFFE ID of a workload: {why}", start(text));
+            Problem::new(Code::Spiffe, message, help)
+        };
+        let such_as = || format!("such as `{EXAMPLE}`");
+        match SpiffeId::read(text) {
+            Ok(id) if !id.path().is_empty() => Ok(Self(id)),
+            Ok(_) => Err(bad(&"it names a whole trust domain", such_as())),
+            Err(why) => {
+                let folded = text.to_ascii_lowercase();
+                let help = match SpiffeId::read(&folded).ok() {
+                    // Only scheme and trust domain are lower-cased: a path may have upper-case letters.
+                    Some(id) => format!("write `{}{}`", &folded[..id.domain_end], &text[id.domain_end..]),
+                    None => such_as(),
+                };
+                Err(bad(&why, help))
+            }
+        }
+    }
+
+    fn schema() -> Schema {
+        json_schema!({
+            "title": "SPIFFE ID, such as `spiffe://cluster.local/ns/shop/sa/cart`",
+            "type": "string",
+            "minLength": 1,
+            "maxLength": LONGEST,
+        })
+    }
+}
+
+parsed!(WorkloadId);
 
 impl serde::Serialize for SpiffeId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -175,6 +237,9 @@ mod tests {
         ] {
             assert!(SpiffeId::parse(text).is_err(), "{text}");
         }
-        assert!(SpiffeId::parse(&format!("spiffe://a/{}", "b".repeat(2048))).is_err());
+        let long = |bytes: usize| format!("spiffe://a/{}", "b".repeat(bytes - "spiffe://a/".len()));
+        assert!(SpiffeId::parse(&long(2048)).is_ok());
+        let error = SpiffeId::parse(&long(2049)).unwrap_err();
+        assert!(error.len() < 250 && error.contains("more than 2048 bytes"), "{error}");
     }
 }

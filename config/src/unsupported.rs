@@ -22,11 +22,8 @@ pub(crate) const LIST: &[(&str, &str)] = &[
     ("HTTPRoute", "spec.rules[].filters[].type=ExternalAuth"),
     ("Mesh", "spec.defaults.hedge"),
     ("Mesh", "spec.discovery"),
-    ("Mesh", "spec.mtls.mode=Permissive"),
-    ("Mesh", "spec.mtls.mode=Strict"),
-    ("Mesh", "spec.mtls.ports"),
-    ("MeshService", "spec.endpoints[].identity"),
-    ("Sidecar", "spec.identity"),
+    ("Sidecar", "spec.identity.controlPlane"),
+    ("Sidecar", "spec.identity.workloadApi"),
     ("TrafficPolicy", "spec.hedge"),
 ];
 

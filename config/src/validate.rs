@@ -21,6 +21,7 @@ mod load_balancer;
 mod merged;
 mod mesh;
 mod mirrors;
+mod mtls;
 mod names;
 mod outlier_detection;
 mod path;
@@ -84,4 +85,5 @@ pub(crate) fn all(objects: &Objects, faults: &mut Vec<Fault>) {
     circuit_breaker::check(&mut checks);
     merged::check(&mut checks);
     chains::check(&mut checks);
+    mtls::check(&mut checks);
 }

@@ -85,6 +85,11 @@ fn ports_of_tcp_and_tls_have_rules_for_connections() {
     golden("opaque");
 }
 
+#[test]
+fn modes_hold_by_port_and_the_strictest_at_a_listener() {
+    golden("mtls");
+}
+
 fn sidecars(names: &[&str]) -> Policy {
     let documents: Vec<String> = names
         .iter()

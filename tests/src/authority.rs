@@ -3,6 +3,8 @@
 //! What [`Authority::issue`] makes is right unless the test says otherwise: one URI, `digitalSignature`, both extended key
 //! usages, valid for a day. Nothing here judges a certificate: that is what is under test.
 
+mod peer;
+
 use std::{
     fs, io,
     os::unix::fs::symlink,
@@ -14,16 +16,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use peer::AnyPeer;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType, SerialNumber, date_time_ymd,
 };
 use rustls::{
-    ClientConfig, DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    crypto::{self, CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
+    ClientConfig, ServerConfig,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
 /// The name of the certificate's file, as in a Secret of cert-manager.
@@ -341,74 +342,11 @@ fn protocols(alpn: &[&str]) -> Vec<Vec<u8>> {
     alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect()
 }
 
-/// Believes every certificate whose key the peer has.
-#[derive(Debug)]
-struct AnyPeer(Arc<CryptoProvider>);
-
-macro_rules! verifies {
-    ($verifier:path { $($own:tt)* }) => {
-        impl $verifier for AnyPeer {
-            $($own)*
-
-            fn verify_tls12_signature(
-                &self,
-                message: &[u8],
-                certificate: &CertificateDer<'_>,
-                signature: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-            }
-
-            fn verify_tls13_signature(
-                &self,
-                message: &[u8],
-                certificate: &CertificateDer<'_>,
-                signature: &DigitallySignedStruct,
-            ) -> Result<HandshakeSignatureValid, rustls::Error> {
-                let algorithms = &self.0.signature_verification_algorithms;
-                crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-            }
-
-            fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-                self.0.signature_verification_algorithms.supported_schemes()
-            }
-        }
-    };
-}
-
-verifies!(ServerCertVerifier {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-});
-
-verifies!(ClientCertVerifier {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-});
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::wait::within;
+    use rustls::pki_types::ServerName;
     use tokio::net::{TcpListener, TcpStream};
     use tokio_rustls::{TlsAcceptor, TlsConnector};
 

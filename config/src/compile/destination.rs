@@ -7,10 +7,7 @@ use std::{
 
 use super::{Scope, routes::Attachments, tls};
 use crate::{
-    model::{
-        AppProtocol, BackendTarget, Destination, DestinationPort, MtlsMode, ObjectName, RouteKind,
-        ServicePort,
-    },
+    model::{AppProtocol, BackendTarget, Destination, DestinationPort, ObjectName, RouteKind, ServicePort},
     schema::ClusterIp,
     services::{Entry, Source},
 };
@@ -70,10 +67,10 @@ fn destination(
         .map(|port| {
             let rules = rules.on_port(port);
             DestinationPort {
-                mtls: MtlsMode::Disabled,
                 port: port.number,
                 protocol: port.speaks(rules.kind),
                 undeclared: port.protocol.is_none() && rules.kind.is_none(),
+                mtls: scope.modes.of(&ServicePort { service: entry.name.clone(), port: port.number }).mode,
                 settings: settings.clone(),
                 routes: rules.requests,
                 connections: rules.connections,

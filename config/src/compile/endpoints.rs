@@ -78,7 +78,7 @@ fn of_mesh_service(scope: &Scope<'_>, object: &Object<MeshService>) -> Vec<Endpo
             weight: endpoint.weight.0.map_or(1, |weight| weight.0),
             zone: endpoint.zone.as_ref().map(|zone| zone.0.clone()),
             labels: labels.collect(),
-            identity: None,
+            identity: endpoint.identity.as_ref().map(|identity| identity.value.0.clone()),
             origin: scope.origin(&endpoint.span),
         })
     });

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use super::Scope;
+use super::{Scope, mtls};
 use crate::{
     convert::{Setting, Spanned, Strict},
     duration::GepDuration,
-    model::{self, AccessLog, Egress, Limits, MeshConfig, MtlsMode, Tracing},
+    model::{self, AccessLog, Egress, Limits, MeshConfig, Tracing},
     schema::{AccessLogFormat, EgressMode, LimitsBody, Propagation, TracingBody},
-    spiffe::TrustDomain,
 };
 
 /// Mesh-wide settings; built-in ones where no Mesh is written.
 pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
     let spec = scope.objects.meshes.first().map(|mesh| &mesh.body.spec);
-    let trust_domain = spec.and_then(|spec| spec.trust_domain.0.as_ref());
     let egress =
         spec.and_then(|spec| spec.egress.as_ref()).and_then(|egress| egress.mode.0).map(|mode| match mode {
             EgressMode::Allow => Egress::Allow,
@@ -23,8 +21,8 @@ pub(super) fn config(scope: &Scope<'_>) -> MeshConfig {
         });
     let telemetry = spec.and_then(|spec| spec.telemetry.as_ref());
     MeshConfig {
-        trust_domain: trust_domain.map_or_else(|| TrustDomain::BUILT_IN.into(), |domain| domain.0.clone()),
-        mtls: MtlsMode::Disabled,
+        trust_domain: mtls::trust_domain(scope.objects),
+        mtls: scope.modes.mesh().mode,
         egress: egress.unwrap_or(Egress::Allow),
         // An app that takes us for a proxy may reach only what the mesh knows, unless somebody says otherwise.
         proxy_form_egress: egress.unwrap_or(Egress::Deny),

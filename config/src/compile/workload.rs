@@ -2,14 +2,15 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use super::Scope;
+use super::{Scope, mtls};
 use crate::{
     convert::Flag,
     model::{
-        Destination, DestinationPort, InboundApp, InboundListener, InboundPort, InboundProtocol, MtlsMode,
-        ObjectName, OutboundListener, ServicePort, TrafficSettings, Workload,
+        Destination, DestinationPort, InboundApp, InboundListener, InboundPort, InboundProtocol,
+        OutboundListener, ServicePort, TrafficSettings, Workload,
     },
     objects::Object,
+    references::service_port,
     schema::{Inbound, InboundProtocolWord, ServiceRef, Sidecar, SidecarSpec},
 };
 
@@ -38,7 +39,7 @@ pub(super) fn of(
             .service_account
             .as_ref()
             .map_or_else(|| SidecarSpec::SERVICE_ACCOUNT.into(), |name| name.0.clone()),
-        identity: None,
+        identity: mtls::identity(scope, sidecar),
         inbound: spec.inbound.iter().map(|listener| apps.listener(listener)).collect(),
         outbound: outbound.collect(),
         admin: spec.admin.as_ref().map_or_else(|| ([127, 0, 0, 1], 15000).into(), |admin| admin.bind.value.0),
@@ -65,7 +66,7 @@ impl Apps<'_> {
                 to: self.app(
                     port.app.as_ref().map(|app| app.value.0),
                     (port.protocol.0, InboundProtocol::Detect),
-                    &port.service,
+                    (&port.service, None),
                 ),
                 origin: self.scope.origin(&port.port.span),
             })
@@ -73,18 +74,19 @@ impl Apps<'_> {
         ports.sort_by_key(|port| port.port);
         InboundListener {
             bind: from.bind.value.0,
-            to: self.app(app, (from.protocol.0, unsaid), &from.service),
+            to: self.app(app, (from.protocol.0, unsaid), (&from.service, mtls::address(from))),
             ports,
             origin: self.scope.origin(&from.bind.span),
         }
     }
 
-    /// `unsaid` is what the app speaks where neither the Sidecar nor the Service says anything.
+    /// `unsaid` is what the app speaks where neither the Sidecar nor the Service says anything; `bind` is where callers reach it,
+    /// if that is one address.
     fn app(
         &self,
         app: Option<SocketAddr>,
         (word, unsaid): (Option<InboundProtocolWord>, InboundProtocol),
-        service: &Option<ServiceRef>,
+        (service, bind): (&Option<ServiceRef>, Option<SocketAddr>),
     ) -> InboundApp {
         let service = self.port(service);
         let protocol = match word.unwrap_or(InboundProtocolWord::Auto) {
@@ -101,7 +103,7 @@ impl Apps<'_> {
         InboundApp {
             app,
             protocol,
-            mtls: MtlsMode::Disabled,
+            mtls: self.scope.modes.of_app(service.as_ref(), bind).mode,
             settings: self.settings(service.as_ref()),
             service,
         }
@@ -115,11 +117,7 @@ impl Apps<'_> {
     }
 
     fn port(&self, reference: &Option<ServiceRef>) -> Option<ServicePort> {
-        let reference = reference.as_ref()?;
-        let named = reference.namespace.as_ref().map(|namespace| namespace.0.clone());
-        let namespace = named.unwrap_or_else(|| self.namespace.clone());
-        let service = ObjectName { namespace, name: reference.name.value.0.clone() };
-        Some(ServicePort { service, port: reference.port.value.port() })
+        Some(service_port(reference.as_ref()?, self.namespace))
     }
 
     /// The port of a Service that a listener serves.

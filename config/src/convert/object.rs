@@ -71,7 +71,8 @@ impl<'n> Fields<'n> {
                 // Such faults are the last ones, for the keys were looked at just before.
                 let of_a_key = |fault: &Fault| self.entries.iter().any(|entry| entry.key_span == fault.span);
                 if !cx.faults.iter().rev().take(self.entries.len()).any(of_a_key) {
-                    cx.error(Code::OneOf, self.span, format!("exactly one of {words} must be set"));
+                    let what = if keys.len() == 1 { words } else { format!("exactly one of {words}") };
+                    cx.error(Code::OneOf, self.span, format!("{what} must be set"));
                 }
             }
         }

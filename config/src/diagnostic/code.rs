@@ -51,7 +51,9 @@ impl Code {
             | Code::RetryRoom
             | Code::RetryChain
             | Code::AnyOrigin
-            | Code::SessionName => Severity::Warning,
+            | Code::SessionName
+            | Code::PlaintextCaller
+            | Code::EndpointIdentity => Severity::Warning,
             _ => Severity::Error,
         }
     }
@@ -238,6 +240,26 @@ codes! {
     /// Sessions are never shared between rules, and a caller keeps one token of a name: each rule takes the other's for none,
     /// and replaces it. Two cookies whose paths never meet may have one name.
     SessionName = "OR171",
+    /// A Sidecar needs an identity and has none.
+    ///
+    /// A port of mode Strict takes mutual TLS alone, so nobody could connect to it there; and callers that speak mutual TLS to an
+    /// endpoint that has an identity find nobody who answers. Give the Sidecar an `identity`, or the port a milder mode.
+    NoIdentity = "OR172",
+    /// A Sidecar without identity calls endpoints that have one.
+    ///
+    /// It calls them in plaintext: whoever is on the way can read along, they take it for anonymous, and ports of mode Strict
+    /// refuse it.
+    PlaintextCaller = "OR173",
+    /// The identity of an endpoint is missing, or is not that of the Sidecar that listens there.
+    ///
+    /// Callers speak mutual TLS only to endpoints that have an identity, and only with whoever has that identity. Where it is missing,
+    /// a port of mode Strict refuses them; where it is another's, they refuse the Sidecar.
+    EndpointIdentity = "OR174",
+    /// The identity belongs to another trust domain than the mesh.
+    ///
+    /// There are no authorities for it that could be believed, so nobody could prove to have it. The trust domain is
+    /// `Mesh.spec.trustDomain`.
+    ForeignIdentity = "OR175",
 }
 
 #[cfg(test)]

@@ -112,6 +112,25 @@ fn endpoints_come_go_and_change() {
 }
 
 #[test]
+fn modes_and_identities_are_told() {
+    let endpoint = "{address: \"10.0.0.3:80\"}";
+    let named = "{address: \"10.0.0.3:80\", identity: spiffe://cluster.local/ns/shop/sa/canary}";
+    let text = after(endpoint, named);
+    assert!(text.contains("      identity: unset -> spiffe://cluster.local/ns/shop/sa/canary\n"), "{text}");
+    let files = "identity: {files: {certificate: c.pem, privateKey: k.pem, trustBundle: ca.pem}}";
+    let text = after("15001\"}]}", &format!("15001\"}}], {files}}}"));
+    assert!(text.contains("  ~ sidecar shop/web"), "{text}");
+    assert!(text.contains("      identity.source.files.certificate.path: unset -> c.pem\n"), "{text}");
+    assert!(text.contains("      identity.trustDomain: unset -> cluster.local\n"), "{text}");
+    let mesh = "---\napiVersion: outrigger.dev/v1alpha1\nkind: Mesh\nmetadata: {name: default, namespace: shop}\n\
+                spec: {mtls: {mode: Disabled, ports: [{service: {name: canary}, port: 80, mode: Strict}]}}\n";
+    let text = policy(POLICY).diff(&policy(&format!("{POLICY}{mesh}")), None).unwrap()[0].to_string();
+    assert!(text.contains("mesh\n      mtls: Permissive -> Disabled\n"), "{text}");
+    assert!(text.contains("      mtls: Permissive -> Strict\n"), "{text}");
+    assert_eq!(text.matches("mtls: Permissive -> Disabled").count(), 2, "{text}");
+}
+
+#[test]
 fn the_first_route_of_a_port_says_that_the_rest_is_now_404() {
     let without = POLICY.split("---\napiVersion: gateway").next().unwrap();
     let text = policy(without).diff(&policy(POLICY), None).unwrap()[0].to_string();

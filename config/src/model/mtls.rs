@@ -39,8 +39,22 @@ pub struct IdentityFiles {
     pub trust_bundle: FileRef,
 }
 
-/// Whether mutual TLS is spoken at a port.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+impl Identity {
+    /// Every file that it needs, with the field that names it.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &FileRef)> {
+        match &self.source {
+            IdentitySource::Files(files) => [
+                ("certificate", &files.certificate),
+                ("privateKey", &files.private_key),
+                ("trustBundle", &files.trust_bundle),
+            ]
+            .into_iter(),
+        }
+    }
+}
+
+/// Whether mutual TLS is spoken at a port; the stricter is the greater.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub enum MtlsMode {
     /// Callers speak plaintext.
     Disabled,

@@ -1,6 +1,6 @@
 //! `Mesh`: settings for every proxy.
 
-use super::{Metadata, Telemetry, TrafficBody};
+use super::{Metadata, MtlsBody, Telemetry, TrafficBody};
 use crate::{
     convert::{Any, Bounded, Spanned, Strict, choice, object},
     duration::GepDuration,
@@ -26,6 +26,8 @@ object! {
     pub(crate) struct MeshSpec {
         /// The trust domain of all identities: lower-case letters, digits, `.`, `-`, `_`.
         trust_domain("trustDomain"): Strict<TrustDomain> = TrustDomain::BUILT_IN,
+        /// Mutual TLS between Sidecars that have an identity.
+        mtls("mtls"): Option<MtlsBody>,
         /// Destinations that no Service names.
         egress("egress"): Option<EgressBody>,
         /// Resource limits of each proxy.
@@ -34,21 +36,6 @@ object! {
         defaults("defaults"): Option<TrafficBody>,
         /// What is reported.
         telemetry("telemetry"): Option<Telemetry>,
-    }
-    ignored { "mtls": Mtls, }
-}
-
-object! {
-    /// Mutual TLS between proxies.
-    pub(crate) struct Mtls {}
-    ignored { "mode": MtlsMode, }
-}
-
-choice! {
-    /// Whether proxies speak mutual TLS.
-    pub(crate) enum MtlsMode {
-        /// They do not.
-        Disabled = "Disabled",
     }
 }
 

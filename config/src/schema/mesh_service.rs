@@ -1,9 +1,12 @@
 //! `MeshService`: a destination with its endpoints in one short object.
 
 use super::Metadata;
-use crate::convert::{
-    Any, Bounded, DnsTarget, FilePath, Host, List, Port, ServerName, SocketAddress, Spanned, Strict,
-    Subdomain, Text, TextMap, choice, object,
+use crate::{
+    convert::{
+        Any, Bounded, DnsTarget, FilePath, Host, List, Port, ServerName, SocketAddress, Spanned, Strict,
+        Subdomain, Text, TextMap, choice, object,
+    },
+    spiffe::WorkloadId,
 };
 
 object! {
@@ -103,6 +106,9 @@ object! {
         zone("zone"): Option<Text>,
         /// Its labels, by which a subset may choose it.
         labels("labels"): TextMap,
+        /// Who it is, of the mesh's trust domain (OR175). Callers that have an identity themselves then speak mutual TLS to
+        /// it and refuse whoever else answers there; unset, they speak plaintext. Not beside `tls` (OR126).
+        identity("identity"): Option<Spanned<WorkloadId>>,
     }
     exactly_one ["address", "dns"]
 }

@@ -1,6 +1,6 @@
 //! `Sidecar`: where a local proxy listens, which app stands behind it, and who it is.
 
-use super::{Metadata, ServiceRef};
+use super::{IdentityBody, Metadata, ServiceRef};
 use crate::convert::{
     Any, Flag, List, Port, SocketAddress, Spanned, Strict, Subdomain, Text, choice, object,
 };
@@ -28,14 +28,18 @@ impl SidecarSpec {
 object! {
     /// What the proxy does.
     pub(crate) struct SidecarSpec {
-        /// The service account of the app: the last part of its identity.
-        service_account("serviceAccount"): Option<Subdomain> = SidecarSpec::SERVICE_ACCOUNT,
+        /// The service account of the app: the last part of its identity; `default` unless set. Where it is set, the certificate
+        /// of `identity` must be for `spiffe://<trust domain>/ns/<namespace>/sa/<serviceAccount>`.
+        service_account("serviceAccount"): Option<Subdomain>,
         /// The zone in which it stands: endpoints of the same `zone` are near, for `loadBalancer.locality`.
         zone("zone"): Option<Text>,
         /// Listeners for requests to the app, each with a port of its own (OR149).
         inbound("inbound"): List<Inbound>,
         /// Listeners for requests of the app, each with a port of its own (OR149).
         outbound("outbound"): List<Outbound>,
+        /// Who the proxy is to others of the mesh. Unless set it speaks no mutual TLS: it calls in plaintext, and is called
+        /// in plaintext.
+        identity("identity"): Option<IdentityBody>,
         /// The admin API; `127.0.0.1:15000` unless set.
         admin("admin"): Option<Admin>,
     }

@@ -4,7 +4,7 @@ use super::{LIST, is};
 use crate::{Code, SourceFile, check};
 
 /// The rows when the list was first written. It only shrinks: lower this with each row that goes.
-const ROWS: usize = 21;
+const ROWS: usize = 18;
 
 #[test]
 fn the_list_is_sorted_and_only_shrinks() {

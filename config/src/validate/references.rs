@@ -4,6 +4,7 @@ use super::Checks;
 use crate::{
     diagnostic::{Code, DETAILED, Fault},
     model::ObjectName,
+    references::service_port,
     schema::ServiceRef,
     services::Entry,
     yaml::Span,
@@ -55,10 +56,9 @@ impl<'a> Checks<'a> {
 
     /// Checks a reference to one port of one Service.
     pub(super) fn service_ref(&mut self, reference: &ServiceRef, namespace: &std::sync::Arc<str>) {
-        let namespace = reference.namespace.as_ref().map_or(namespace, |namespace| &namespace.0).clone();
-        let name = ObjectName { namespace, name: reference.name.value.0.clone() };
-        if let Some(entry) = self.service(&name, reference.name.span) {
-            self.port(&entry, reference.port.value.port(), reference.port.span);
+        let port = service_port(reference, namespace);
+        if let Some(entry) = self.service(&port.service, reference.name.span) {
+            self.port(&entry, port.port, reference.port.span);
         }
     }
 }

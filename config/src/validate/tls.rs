@@ -27,6 +27,7 @@ pub(super) fn check(object: &Object<MeshService>, checks: &mut Checks<'_>) {
         TlsMode::Mutual => mutual(body, checks),
     }
     inferred(object, body, checks);
+    within_the_mesh(object, body, checks);
     let spec = &object.body.spec;
     if server_name(object).is_none() && spec.hosts.complete && spec.endpoints.complete {
         let names = spec.endpoints.iter().any(|endpoint| endpoint.dns.is_some());
@@ -66,6 +67,20 @@ fn inferred(object: &Object<MeshService>, body: &TlsBody, checks: &mut Checks<'_
                 fault.help("TLS stays between callers and endpoints there; remove `tls`, or the route"),
             );
         }
+    }
+}
+
+/// An endpoint that has an identity is one of the mesh; a subset has the endpoints of another MeshService.
+fn within_the_mesh(object: &Object<MeshService>, body: &TlsBody, checks: &mut Checks<'_>) {
+    let whole = checks.services.whole(object).unwrap_or(object);
+    let mut identities = whole.body.spec.endpoints.iter().filter_map(|endpoint| endpoint.identity.as_ref());
+    if let Some(identity) = identities.next() {
+        let message = "`tls` is for endpoints outside the mesh, and one with an `identity` stands inside";
+        let fault =
+            Fault::error(Code::Conflict, identity.span, message).related(body.mode.span, "the mode of `tls`");
+        checks.push(fault.help(
+            "remove `tls`: callers with an identity speak mutual TLS to it; or write a MeshService for each",
+        ));
     }
 }
 

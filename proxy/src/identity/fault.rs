@@ -85,7 +85,9 @@ impl From<SpiffeIdFlaw> for PeerFault {
             SpiffeIdFlaw::Scheme => Self::NotSpiffe,
             SpiffeIdFlaw::TooLong => Self::IdTooLong,
             SpiffeIdFlaw::TrustDomain => Self::MalformedTrustDomain,
-            SpiffeIdFlaw::Path => Self::PathNotAllowed,
+            SpiffeIdFlaw::Path | SpiffeIdFlaw::EmptyPart | SpiffeIdFlaw::Dots | SpiffeIdFlaw::Percent => {
+                Self::PathNotAllowed
+            }
         }
     }
 }
