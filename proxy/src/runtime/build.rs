@@ -91,7 +91,7 @@ pub(crate) fn build_to_serve(
         previous,
         metrics,
         connectors,
-        identity: None,
+        identity: identity.clone(),
         carry: previous.map(Carry::from).unwrap_or_default(),
         backends: foldhash::HashMap::default(),
         held: inbound::Held::default(),
