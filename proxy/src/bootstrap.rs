@@ -23,6 +23,7 @@ use crate::{
     ctx::Side,
     discovery::local::Prepared,
     drain::{Signal, Switch},
+    identity::Follower,
     listen::{
         Listener,
         accept::{self, Door},
@@ -57,6 +58,7 @@ pub(crate) struct Crew {
     resolver: Resolver,
     keeper: Keeper,
     checker: Checker,
+    rotation: Follower,
     /// Told when a drain that is under way need not wait for new callers any more.
     pub(crate) hurry: Notify,
     switch: Switch,
@@ -121,6 +123,7 @@ impl Crew {
             resolver: Resolver::new(runtime.handle().clone(), metrics.clone()),
             keeper: Keeper::start(runtime.handle(), metrics.clone()),
             checker: Checker::new(runtime.handle().clone(), metrics.clone()),
+            rotation: Follower::new(runtime.handle().clone(), metrics.clone()),
             metrics,
             status,
             admin,
@@ -259,6 +262,7 @@ impl Crew {
         self.resolver.follow(&snapshot);
         self.keeper.follow(&snapshot);
         self.checker.follow(&snapshot);
+        self.rotation.follow(snapshot.identity.as_ref());
         self.spans.follow(&resources.mesh, &resources.workload);
         self.metrics.config_applied(generation, at);
         self.status.set_loaded(Loaded { generation, at, resources: Arc::new(resources) });

@@ -2,4 +2,4 @@
 
 pub mod local;
 
-mod watch;
+pub(crate) mod watch;

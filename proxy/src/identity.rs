@@ -5,15 +5,21 @@
 //! TLS 1.3 alone, both ends with a certificate, nothing resumed: each connection asks anew who is there. Nothing here
 //! knows HTTP, opens a socket, or falls back to plaintext.
 
+mod authority;
 mod credentials;
 mod fault;
 mod files;
+mod life;
 mod peer;
+mod rotation;
+mod source;
 mod svid;
 mod verify;
 
+pub(crate) use authority::Authority;
 pub(crate) use credentials::{Credentials, Material, Terms, Unfit};
 pub(crate) use peer::Peer;
+pub(crate) use rotation::Follower;
 pub(crate) use svid::Svid;
 
 pub(crate) use crate::telemetry::metrics::PeerFault;
@@ -26,7 +32,8 @@ use std::{
     time::SystemTime,
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use outrigger_config::SpiffeId;
 use outrigger_config::model::{self, IdentitySource};
 
 use crate::pem::{Contents, Unusable};
@@ -38,6 +45,18 @@ pub(crate) struct Identity {
     current: ArcSwap<Credentials>,
     /// That of `current`, for who compares it with each request.
     generation: AtomicU64,
+    /// That of what the source had at first.
+    first_signature: u64,
+    refused: ArcSwapOption<Refused>,
+}
+
+/// What came after the credentials in use and is of no use itself.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// When.
+    pub(crate) at: SystemTime,
+    /// What is wrong with it, and what helps.
+    pub(crate) text: String,
 }
 
 impl Identity {
@@ -50,15 +69,20 @@ impl Identity {
         let contents = Contents::read(&files::paths(files));
         let terms = Terms { trust_domain: source.trust_domain.clone(), expected: source.expected.clone() };
         match files::credentials(files, &contents, &terms, now) {
-            Ok(first) => Ok(Self::new(source.clone(), first)),
+            Ok(first) => Ok(Self::new(source.clone(), first, contents.signature())),
             Err(unusable) => Err((unusable, contents)),
         }
     }
 
     /// Begins with these credentials, which were made for `source`.
-    fn new(source: model::Identity, first: Credentials) -> Self {
+    fn new(source: model::Identity, first: Credentials, first_signature: u64) -> Self {
         let generation = AtomicU64::new(first.generation());
-        Self { source, current: ArcSwap::from_pointee(first), generation }
+        let (current, refused) = (ArcSwap::from_pointee(first), ArcSwapOption::empty());
+        Self { source, current, generation, first_signature, refused }
+    }
+
+    fn first_signature(&self) -> u64 {
+        self.first_signature
     }
 
     /// Whether policy means this one, wherever it says so.
@@ -85,11 +109,28 @@ impl Identity {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// What the next credentials must be: for whom policy says, or for whom these are.
+    fn next_terms(&self) -> Terms {
+        let same = || Some(self.current().svid().id().clone());
+        let expected: Option<SpiffeId> = self.source.expected.clone().or_else(same);
+        Terms { trust_domain: self.source.trust_domain.clone(), expected }
+    }
+
+    /// What came last, if it was refused.
+    pub(crate) fn refused(&self) -> Option<Arc<Refused>> {
+        self.refused.load_full()
+    }
+
+    fn set_refused(&self, refused: Option<Refused>) {
+        self.refused.store(refused.map(Arc::new));
+    }
+
     /// Puts the next credentials in use, for every handshake that begins from here on.
-    pub(crate) fn rotate(&self, next: Credentials) {
+    fn rotate(&self, next: Credentials) {
         let generation = next.generation();
         self.current.store(Arc::new(next));
         self.generation.store(generation, Ordering::Release);
+        self.set_refused(None);
     }
 }
 

@@ -1,4 +1,4 @@
-//! Tells when policy files may have changed and have come to rest.
+//! Tells when files (policy, and the certificates that it names) may have changed and have come to rest.
 //!
 //! The kernel's events are hints and no more: folders are watched instead of files, because editors and ConfigMaps
 //! replace files instead of writing them, and whoever is told reads and compares the contents. A slow poll finds what
@@ -27,13 +27,13 @@ const EVENTS: usize = 1024;
 
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Files rest when nothing has happened to them for this long.
-    pub(super) quiet: Duration,
+    pub(crate) quiet: Duration,
     /// Files that never rest are read after this.
-    pub(super) most: Duration,
+    pub(crate) most: Duration,
     /// Between two polls.
-    pub(super) poll: Duration,
+    pub(crate) poll: Duration,
 }
 
 impl Default for Pace {
@@ -44,7 +44,7 @@ impl Default for Pace {
 
 /// Why [`Changes::next`] came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wake {
+pub(crate) enum Wake {
     /// Something happened to the files, and they have come to rest.
     Changed,
     /// It is time to compare the contents. If they differ, call [`Changes::touch`]: they may not be at rest.
@@ -83,9 +83,9 @@ impl Rest {
     }
 }
 
-/// Follows the changes of policy files and folders.
+/// Follows the changes of files and folders.
 #[derive(Debug)]
-pub(super) struct Changes {
+pub(crate) struct Changes {
     paths: Vec<PathBuf>,
     also: Vec<PathBuf>,
     pace: Pace,
@@ -98,7 +98,7 @@ pub(super) struct Changes {
 
 impl Changes {
     /// Begins to follow `paths`; relative ones are taken from the current folder, now.
-    pub(super) fn new(paths: &[PathBuf], pace: Pace) -> Self {
+    pub(crate) fn new(paths: &[PathBuf], pace: Pace) -> Self {
         let (send, events) = mpsc::channel(EVENTS);
         let heard = move |event: notify::Result<Event>| {
             // An error is a lost event, most likely an overflow of the kernel's queue: something has changed.
@@ -107,7 +107,7 @@ impl Changes {
         // Links are followed here, one by one, and not by the watcher, which would not notice that they move.
         let watcher = RecommendedWatcher::new(heard, Config::default().with_follow_symlinks(false));
         if let Err(error) = &watcher {
-            tracing::warn!(%error, "changes of policy files are found by a poll each {:?} only", pace.poll);
+            tracing::warn!(%error, "changes of files are found by a poll each {:?} only", pace.poll);
         }
         Self::with(paths, pace, watcher.ok(), events)
     }
@@ -136,7 +136,7 @@ impl Changes {
 
     /// Watches anew. To be called before files are read again: a folder that was replaced is another folder, and links
     /// may point elsewhere.
-    pub(super) fn arm(&mut self) {
+    pub(crate) fn arm(&mut self) {
         let Some(watcher) = &mut self.watcher else { return };
         for folder in &self.places.folders {
             // Gone with its folder, most likely.
@@ -154,7 +154,7 @@ impl Changes {
 
     /// Follows these files too, and no longer those of the last call. What happened to them before is not known: that
     /// counts as a change.
-    pub(super) fn also(&mut self, files: Vec<PathBuf>) {
+    pub(crate) fn also(&mut self, files: Vec<PathBuf>) {
         let mut files: Vec<_> = files.iter().map(absolute).collect();
         files.sort();
         files.dedup();
@@ -166,12 +166,12 @@ impl Changes {
     }
 
     /// Something has changed, as far as the caller knows.
-    pub(super) fn touch(&mut self) {
+    pub(crate) fn touch(&mut self) {
         self.rest.note(Hint::Whole, Instant::now());
     }
 
     /// Waits until there is a reason to read the files.
-    pub(super) async fn next(&mut self) -> Wake {
+    pub(crate) async fn next(&mut self) -> Wake {
         loop {
             let due = self.rest.due(&self.pace);
             let rested = async {

@@ -19,7 +19,7 @@ use rustls::{
         CryptoProvider,
         aws_lc_rs::{self, kx_group},
     },
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime},
+    pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor, UnixTime},
     server::NoServerSessionStorage,
     sign::{CertifiedKey, SingleCertAndKey},
     version::TLS13,
@@ -27,7 +27,7 @@ use rustls::{
 use webpki::{KeyUsage, anchor_from_trusted_cert};
 
 use super::{
-    MeshProtocol, PeerFault, Svid,
+    Authority, MeshProtocol, PeerFault, Svid,
     verify::{AnyCaller, OneCallee, Trust},
 };
 use crate::telemetry::metrics::TlsFault;
@@ -102,6 +102,7 @@ pub(crate) struct Credentials {
     svid: Svid,
     key: Arc<CertifiedKey>,
     trust: Arc<Trust>,
+    authorities: Box<[Authority]>,
     server: Arc<ServerConfig>,
 }
 
@@ -121,9 +122,10 @@ impl Credentials {
     /// # Errors
     /// The first thing that makes it unusable.
     pub(crate) fn check(material: Material, terms: &Terms, now: SystemTime) -> Result<Self, Unfit> {
+        let (anchors, authorities) = anchors(&material.bundle)?;
         let trust = Arc::new(Trust {
             domain: terms.trust_domain.clone(),
-            anchors: anchors(&material.bundle)?,
+            anchors,
             algorithms: PROVIDER.signature_verification_algorithms,
         });
         let (leaf, between) =
@@ -147,12 +149,9 @@ impl Credentials {
                 Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => Unfit::KeyMismatch,
                 error => Unfit::Key(error),
             })?;
-        Ok(Self::new(svid, Arc::new(key), trust))
-    }
-
-    fn new(svid: Svid, key: Arc<CertifiedKey>, trust: Arc<Trust>) -> Self {
+        let key = Arc::new(key);
         let server = Arc::new(server(key.clone(), trust.clone()));
-        Self { generation: next_generation(), svid, key, trust, server }
+        Ok(Self { generation: next_generation(), svid, key, trust, authorities, server })
     }
 
     /// Tells them from all others of this process; later ones have greater numbers. Never 0.
@@ -163,6 +162,11 @@ impl Credentials {
     /// What the own certificate says.
     pub(crate) fn svid(&self) -> &Svid {
         &self.svid
+    }
+
+    /// Those that are believed, in the order of the bundle.
+    pub(crate) fn authorities(&self) -> &[Authority] {
+        &self.authorities
     }
 
     /// For handshakes with callers: any of the trust domain, by one of [`MeshProtocol`].
@@ -217,15 +221,19 @@ fn server(key: Arc<CertifiedKey>, trust: Arc<Trust>) -> ServerConfig {
     config
 }
 
+/// The bundle for handshakes, and for people.
 fn anchors(
     bundle: &[CertificateDer<'static>],
-) -> Result<Box<[rustls::pki_types::TrustAnchor<'static>]>, Unfit> {
-    let anchor = |(number, certificate): (usize, &CertificateDer<'static>)| {
-        anchor_from_trusted_cert(certificate)
-            .map(|anchor| anchor.to_owned())
-            .map_err(|error| Unfit::Authority { number, why: error.to_string() })
-    };
-    (1..).zip(bundle).map(anchor).collect()
+) -> Result<(Box<[TrustAnchor<'static>]>, Box<[Authority]>), Unfit> {
+    let mut anchors = Vec::new();
+    let mut authorities = Vec::new();
+    for (number, certificate) in (1..).zip(bundle) {
+        let unfit = |why: String| Unfit::Authority { number, why };
+        let anchor = anchor_from_trusted_cert(certificate).map_err(|error| unfit(error.to_string()))?;
+        anchors.push(anchor.to_owned());
+        authorities.push(Authority::parse(certificate).map_err(unfit)?);
+    }
+    Ok((anchors.into(), authorities.into()))
 }
 
 fn next_generation() -> u64 {

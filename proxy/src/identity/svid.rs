@@ -137,7 +137,7 @@ fn check_usage(certificate: &X509Certificate<'_>) -> Result<(), PeerFault> {
 }
 
 /// Years go from 0 to 9999: no overflow.
-fn at(time: ASN1Time) -> SystemTime {
+pub(super) fn at(time: ASN1Time) -> SystemTime {
     let seconds = Duration::from_secs(time.timestamp().unsigned_abs());
     if time.timestamp() < 0 { SystemTime::UNIX_EPOCH - seconds } else { SystemTime::UNIX_EPOCH + seconds }
 }

@@ -1,6 +1,6 @@
 //! Real handshakes in memory: who is believed, and by which word everybody else is refused, on both sides.
 
-mod forge;
+pub(super) mod forge;
 
 use std::{sync::Arc, time::SystemTime};
 

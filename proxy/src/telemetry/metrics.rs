@@ -29,7 +29,7 @@ pub use connection::{ConnectionMetrics, Direction};
 pub use detection::Detected;
 pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use fallback::{FallbackKind, FallbackMetrics};
-pub use identity::PeerFault;
+pub use identity::{PeerFault, Rotation};
 pub use listener::{ListenerMetrics, ParseError};
 pub use mesh::MeshFault;
 pub use mirror::{MirrorMetrics, MirrorOutcome};
@@ -194,6 +194,10 @@ families! {
         "Policy changes that were refused; the former policy stayed.", "1";
     CONFIG_LAST_SUCCESS: Gauge "outrigger_config_last_reload_success_timestamp_seconds" [],
         "When the policy in use was taken up, as Unix time.", "1";
+    IDENTITY_NOT_AFTER: Gauge "outrigger_identity_not_after_seconds" [],
+        "When this proxy's own certificate ends, as Unix time.", "1";
+    IDENTITY_ROTATIONS: Counter "outrigger_identity_rotations_total" ["result"],
+        "Certificates, keys and bundles that came after the first, by whether they are used; what is rejected changes nothing.", "2";
     DNS_RESOLUTIONS: Counter "outrigger_dns_resolutions_total" ["outcome"],
         "Look-ups of DNS endpoints.", "2";
     ACCESS_LOG_DROPPED: Counter "outrigger_access_log_dropped_total" [],
@@ -250,6 +254,7 @@ struct Counters {
     dns_failed: Shared,
     access_log_dropped: Shared,
     spans: spans::SpanCounts,
+    identity: identity::IdentityCounts,
 }
 
 /// The proxy's metrics. Handles that are asked for twice with the same label values are the same handle.
@@ -287,6 +292,7 @@ impl Metrics {
             dns_failed: Shared::default(),
             access_log_dropped: Shared::default(),
             spans: spans::SpanCounts::default(),
+            identity: identity::IdentityCounts::default(),
         });
         let registry = Registry::new();
         let collector = Box::new(collect::Scrape::new(counters.clone()));

@@ -34,6 +34,16 @@ impl Authority {
         self.0.der().clone()
     }
 
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// As [`Self::sign`], the way that files hold it: certificate and key.
+    pub(crate) fn sign_pem(&self, params: &CertificateParams) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
     /// Signs a certificate for a key of its own.
     pub(crate) fn sign(&self, params: &CertificateParams) -> (CertificateDer<'static>, KeyPair) {
         let key = KeyPair::generate().unwrap();

@@ -332,6 +332,13 @@ impl Families {
         self.push(super::CONFIG_GENERATION, &[], counters.config_generation.get() as f64);
         self.push(super::CONFIG_REJECTIONS, &[], counters.config_rejections.get() as f64);
         self.push(super::CONFIG_LAST_SUCCESS, &[], counters.config_last_success_ms.get() as f64 / 1000.0);
+        if let Some(seconds) = counters.identity.not_after() {
+            self.push(super::IDENTITY_NOT_AFTER, &[], seconds as f64);
+            // Beside a certificate they are there from the start, for alerts on their rise.
+            for (result, count) in counters.identity.rotations() {
+                self.push(super::IDENTITY_ROTATIONS, &[result.as_str()], count as f64);
+            }
+        }
         self.push_touched(super::DNS_RESOLUTIONS, &["ok"], counters.dns_resolved.get());
         self.push_touched(super::DNS_RESOLUTIONS, &["failed"], counters.dns_failed.get());
         self.push_touched(super::ACCESS_LOG_DROPPED, &[], counters.access_log_dropped.get());

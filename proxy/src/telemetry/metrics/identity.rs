@@ -1,6 +1,22 @@
-//! Label values of mutual TLS between sidecars: why a peer's certificate is refused.
+//! Who this proxy is to other sidecars: how long its certificate lasts, what became of those that followed it, and why a
+//! peer's is refused.
 
-use crate::telemetry::shard::label_values;
+use std::time::{Duration, SystemTime};
+
+use super::{
+    super::shard::{Shared, label_values},
+    Metrics,
+};
+
+label_values! {
+    /// What became of another certificate, key or bundle.
+    Rotation {
+        /// It is in use.
+        Taken = "ok",
+        /// It is of no use; what was in use stays.
+        Refused = "rejected",
+    }
+}
 
 label_values! {
     /// Why the certificate of a peer is refused.
@@ -43,5 +59,36 @@ label_values! {
         BadSignature = "bad_signature",
         /// It is for somebody else than was called.
         IdentityMismatch = "identity_mismatch",
+    }
+}
+
+/// The cells.
+#[derive(Debug, Default)]
+pub(super) struct IdentityCounts {
+    /// Unix time in seconds; 0: there is no certificate.
+    not_after: Shared,
+    rotations: [Shared; Rotation::ALL.len()],
+}
+
+impl IdentityCounts {
+    pub(super) fn not_after(&self) -> Option<u64> {
+        Some(self.not_after.get()).filter(|seconds| *seconds > 0)
+    }
+
+    pub(super) fn rotations(&self) -> impl Iterator<Item = (Rotation, u64)> {
+        Rotation::ALL.iter().copied().zip(self.rotations.iter().map(Shared::get))
+    }
+}
+
+impl Metrics {
+    /// A certificate that ends then is in use; `None`: there is none any more.
+    pub(crate) fn identity_in_use(&self, not_after: Option<SystemTime>) {
+        let since = |at: SystemTime| at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        self.counters.identity.not_after.set(not_after.map_or(0, |at| since(at).as_secs()));
+    }
+
+    /// Another certificate, key or bundle was there.
+    pub(crate) fn identity_rotation(&self, result: Rotation) {
+        self.counters.identity.rotations[result as usize].add(1);
     }
 }
