@@ -12,6 +12,7 @@ pub mod examples;
 pub mod fault;
 pub mod grpc;
 pub mod mesh;
+pub mod mesh_callee;
 pub mod metrics;
 pub mod namespace;
 pub mod outside;
