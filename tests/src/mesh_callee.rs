@@ -149,6 +149,7 @@ async fn serve(
         all.push(link);
         all.len() - 1
     };
+    cuts.mark_unchanged();
     let carried = async {
         match to {
             Some(to) => carry(&mut near, to).await,

@@ -122,7 +122,7 @@ async fn requests_of_any_version_share_one_link_and_a_sidecar_is_told_what_it_ne
             let answer = client.call(request).await.unwrap();
             assert_eq!(answer.status, 200, "{protocol}: {}", answer.text());
             let seen = app.last();
-            assert_eq!((&*seen.version, &*seen.authority, &*seen.path), ("HTTP/2", "cart", "/a?b=c"));
+            assert_eq!((&*seen.version, &*seen.authority, &*seen.path), ("HTTP/2.0", "cart", "/a?b=c"));
             let field = |name: &str| seen.headers.get(name).map(|value| value.to_str().unwrap());
             assert_eq!(field("x-outrigger-orig-proto"), version, "{protocol}");
             assert_eq!(field("x-outrigger-attempt"), Some("0"));
@@ -185,7 +185,9 @@ async fn answers_look_as_if_there_were_no_link() {
     let app = Backend::http2("cart").await;
     let callee = domain.callee("cart", http2(&app)).await;
     let proxy = domain.proxy(&[&domain.service("cart", "http1", &[callee.address()])]).await;
-    app.answer(|seen| match &*seen.path {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    app.answer(move |seen| match &*seen.path {
         "/none" => Answer::status(204),
         "/same" => Answer::status(304).header("etag", "\"1\""),
         "/large" => Answer::text(vec![b'x'; 8 * 1024 * 1024]),
@@ -194,7 +196,7 @@ async fn answers_look_as_if_there_were_no_link() {
             fields.insert("x-sum", "7".parse().unwrap());
             Answer::status(200).header("trailer", "x-sum").then("body").then_trailers(fields)
         }
-        "/cut" => Answer::status(200).then("half").then_fail(Fault::CancelStream),
+        "/cut" => Answer::status(200).then("half").then_wait(&held).then_fail(Fault::CancelStream),
         _ => Answer::text("hello"),
     });
     let mut client = Client::http1(proxy.outbound(0), "cart").await;
@@ -212,8 +214,12 @@ async fn answers_look_as_if_there_were_no_link() {
     request.headers_mut().insert("te", "trailers".parse().unwrap());
     assert_eq!(client.call(request).await.unwrap().trailers["x-sum"], "7");
     assert!(!client.is_closed(), "one connection served them all");
-    let cut = client.request("GET", "/cut", "");
-    client.call(cut).await.unwrap_err();
+    let mut cut = RawClient::connect(proxy.outbound(0)).await;
+    cut.send("GET /cut HTTP/1.1\r\nHost: cart\r\n\r\n").await;
+    cut.read_until("half").await;
+    gate.open();
+    let (bytes, _) = cut.read_to_end().await;
+    assert!(!bytes.ends_with(b"0\r\n\r\n"), "what is cut never looks whole");
 
     let mut old = RawClient::connect(proxy.outbound(0)).await;
     old.send("GET / HTTP/1.0\r\nHost: cart\r\n\r\n").await;
@@ -365,7 +371,7 @@ async fn the_apps_own_tls_rides_within() {
     let domain = Domain::new();
     let raw = RawBackend::start(Reply::Silent).await;
     let callee = domain.callee("db", tcp(raw.address())).await;
-    let policy = mesh::pinned("db", &[&domain.service("db", "tls", &[callee.address()])]);
+    let policy = mesh::pinned("db", &[&domain.service("db", "tcp", &[callee.address()])]);
     let proxy = Proxy::start(&domain.with_identity(&policy)).await;
     let outside = outrigger_tests::outside::Authority::new("outside");
     let hello = outrigger_tests::outside::client_hello("db.example.com", &outside);
@@ -430,7 +436,7 @@ async fn what_is_no_sidecar_is_never_spoken_to_otherwise() {
     let domain = Domain::new();
     let app = Backend::http2("cart").await;
     let svid = domain.svid("cart");
-    let plain = RawBackend::ok().await;
+    let plain = RawBackend::start(Reply::AtOnce(b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec())).await;
     let (silent, closes) = (RawBackend::start(Reply::Silent).await, Refuses::new());
     let deaf = MeshCallee::believing(svid.server(&[]), http2(&app)).await;
     let other = MeshCallee::believing(svid.server(&["h2", "http/1.1"]), http2(&app)).await;
