@@ -3,6 +3,7 @@
 //! Exit codes are part of the interface: 0 fine, 1 findings, 2 usage or bad input.
 
 mod check;
+mod control_plane;
 mod demo;
 mod diff;
 mod duration;
@@ -36,6 +37,7 @@ struct CommandLine {
 enum Command {
     Demo(demo::Demo),
     Proxy(proxy::Proxy),
+    ControlPlane(control_plane::ControlPlane),
     Check(check::Check),
     Explain(explain::Explain),
     Test(test::Test),
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Demo(demo) => demo.run(),
         Command::Proxy(proxy) => proxy.run(),
+        Command::ControlPlane(control_plane) => control_plane.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),

@@ -44,12 +44,22 @@ pub(crate) struct Proxy {
     log_format: Format,
 }
 
+/// How a log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
 }
 
 impl Proxy {
@@ -58,11 +68,7 @@ impl Proxy {
     /// # Errors
     /// When it cannot start.
     pub(crate) fn run(self) -> Result<ExitCode> {
-        let format = match self.log_format {
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
-        };
-        let log_level = logging::init(format, &self.log_level)?;
+        let log_level = logging::init(LogFormat::from(self.log_format), &self.log_level)?;
         let options = Options {
             sidecar: self.sidecar,
             workers: self.workers.map(usize::from),

@@ -31,7 +31,7 @@ use std::sync::Arc;
 
 use crate::{
     diagnostic::Sources,
-    model::{Origin, Resources},
+    model::{Destination, Endpoints, MeshConfig, Origin, Resources},
     objects::{Object, Objects},
     schema::Sidecar,
     services::Services,
@@ -57,20 +57,44 @@ impl Scope<'_> {
 
 /// The resources for one Sidecar.
 pub(crate) fn resources(objects: &Objects, sources: &Sources, sidecar: &Object<Sidecar>) -> Resources {
-    let services = Services::new(objects);
-    let scope = Scope {
-        objects,
-        sources,
-        modes: Modes::new(objects, &services),
-        services,
-        layers: Layers::new(objects, sources),
-        namespace: &sidecar.name.namespace,
-    };
-    let destinations = destination::all(&scope);
-    Resources {
-        mesh: mesh::config(&scope),
-        workload: workload::of(&scope, sidecar, &destinations),
-        endpoints: endpoints::all(&scope),
-        destinations,
+    Shared::new(objects, sources, &sidecar.name.namespace).resources(sidecar)
+}
+
+/// What all Sidecars of one namespace have alike.
+pub(crate) struct Shared<'a> {
+    scope: Scope<'a>,
+    mesh: MeshConfig,
+    destinations: Vec<Arc<Destination>>,
+    endpoints: Vec<Arc<Endpoints>>,
+}
+
+impl<'a> Shared<'a> {
+    /// Compiles it.
+    pub(crate) fn new(objects: &'a Objects, sources: &'a Sources, namespace: &'a Arc<str>) -> Self {
+        let services = Services::new(objects);
+        let scope = Scope {
+            objects,
+            sources,
+            modes: Modes::new(objects, &services),
+            services,
+            layers: Layers::new(objects, sources),
+            namespace,
+        };
+        Self {
+            mesh: mesh::config(&scope),
+            destinations: destination::all(&scope),
+            endpoints: endpoints::all(&scope),
+            scope,
+        }
+    }
+
+    /// The resources of one of these Sidecars.
+    pub(crate) fn resources(&self, sidecar: &Object<Sidecar>) -> Resources {
+        Resources {
+            mesh: self.mesh.clone(),
+            workload: workload::of(&self.scope, sidecar, &self.destinations),
+            endpoints: self.endpoints.clone(),
+            destinations: self.destinations.clone(),
+        }
     }
 }

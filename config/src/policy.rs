@@ -87,6 +87,13 @@ impl Policy {
         Ok(compile::resources(&self.objects, &self.sources, chosen))
     }
 
+    /// Everything that the proxies of one namespace need, by Sidecar: their destinations are compiled once.
+    pub fn compile_namespace(&self, namespace: &Arc<str>) -> Vec<Resources> {
+        let shared = compile::Shared::new(&self.objects, &self.sources, namespace);
+        let own = self.objects.sidecars.iter().filter(|sidecar| sidecar.name.namespace == *namespace);
+        own.map(|sidecar| shared.resources(sidecar)).collect()
+    }
+
     fn unknown(&self, name: &ObjectName) -> CompileError {
         let present = self.sidecars();
         let shown: Vec<String> = present.iter().map(ToString::to_string).collect();

@@ -1,6 +1,6 @@
-//! Why policy could not be had from where it should come from, each with its remedy.
+//! Why policy could not be had from where it should come from, or a control plane not be started, each with its remedy.
 
-use std::{io, path::PathBuf};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// A failure of a policy source. Its text is one line, and ends with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -43,4 +43,20 @@ impl SourceError {
             _ => Self::Read { path, source },
         }
     }
+}
+
+/// Why a control plane does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// An address cannot be had.
+    #[error("cannot listen on {address}: {source}; choose another address, or stop who has it")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
 }

@@ -2,6 +2,8 @@
 //!
 //! It reads and nothing more: what the bytes mean is `outrigger_config::check`'s to say.
 
+pub(crate) mod files;
+
 use std::{
     fs,
     io::{self, Read},
