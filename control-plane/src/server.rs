@@ -205,3 +205,6 @@ pub(crate) fn bind(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket)
 }
+
+#[cfg(test)]
+mod tests;
