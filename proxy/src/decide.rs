@@ -253,6 +253,7 @@ pub fn decide<R: Recorder>(
     recorder: &mut R,
 ) -> Decision {
     match resolve::resolve(snapshot, listener, head, facts, recorder) {
+        Meaning::App(app) if app.refuses(facts.identity) => refuse(Failure::NoIdentity, &app.rule),
         Meaning::App(app) => match (app.address, facts.original_destination) {
             (None, Some(address)) => {
                 Decision::Direct(Direct { rule: app.rule.clone(), to: Address::App(address) })

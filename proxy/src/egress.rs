@@ -24,7 +24,7 @@ pub(crate) async fn pin<'a>(
     checked: &Checked,
     dice: u64,
 ) -> Result<Pinned<'a>, Failure> {
-    let protocol = direct.backend().protocol.spoken_to(checked.version);
+    let protocol = direct.backend().protocol.spoken_to(checked.spoken());
     let addr = match direct.to {
         Address::Endpoint(addr) => addr,
         Address::App(addr) => return Ok(app(direct, addr, protocol, dice)),

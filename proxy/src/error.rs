@@ -89,6 +89,8 @@ pub enum Failure {
     ConcurrencyLimit,
     /// A rate limit of the Service is reached.
     RateLimited,
+    /// The Service takes callers with an identity only, and this one has shown none.
+    NoIdentity,
     /// A fault that policy makes on purpose; the status is the one that policy, or the request itself, asks for.
     FaultInjected(Abort),
     /// The request asks for a fault, by the header that policy names, and the value cannot be read.
@@ -177,6 +179,8 @@ pub enum Flag {
     UO,
     /// Rate limit.
     RL,
+    /// No identity.
+    NI,
     /// Loop.
     LP,
     /// The caller went away.
@@ -194,7 +198,7 @@ pub enum Flag {
 
 impl Flag {
     /// Every flag, in a fixed order: the order of metric cells.
-    pub const ALL: [Flag; 16] = [
+    pub const ALL: [Flag; 17] = [
         Flag::DPE,
         Flag::NR,
         Flag::UH,
@@ -205,6 +209,7 @@ impl Flag {
         Flag::UT,
         Flag::UO,
         Flag::RL,
+        Flag::NI,
         Flag::LP,
         Flag::DC,
         Flag::FI,
@@ -226,6 +231,7 @@ impl Flag {
             Flag::UT => "UT",
             Flag::UO => "UO",
             Flag::RL => "RL",
+            Flag::NI => "NI",
             Flag::LP => "LP",
             Flag::DC => "DC",
             Flag::FI => "FI",
@@ -303,6 +309,7 @@ impl Failure {
             Failure::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "overloaded"),
             Failure::ConcurrencyLimit => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::UO, "concurrency_limit"),
             Failure::RateLimited => (StatusCode::TOO_MANY_REQUESTS, 8, Flag::RL, "rate_limited"),
+            Failure::NoIdentity => (StatusCode::UNAUTHORIZED, 16, Flag::NI, "no_identity"),
             Failure::FaultInjected(with) => (with.status, with.grpc, Flag::FI, "fault_injected"),
             Failure::InvalidFault => (StatusCode::BAD_REQUEST, 13, Flag::DPE, "invalid_fault"),
             Failure::Loop => (StatusCode::LOOP_DETECTED, 10, Flag::LP, "loop"),

@@ -87,7 +87,12 @@ impl Exchange {
         if self.connection.dialled == Dialled::Loop {
             return Err(Failure::Loop);
         }
-        let checked = check(head, body_ended, self.connection.listener.key, snapshot)?;
+        let came = Came {
+            listener: self.connection.listener.key,
+            body_ended,
+            authenticated: self.connection.identity().is_some(),
+        };
+        let checked = check(head, came, snapshot)?;
         if checked.switch.is_some() {
             // That of HTTP/1 is of no use: its connection is given back whole.
             let upgrade = head.extensions.remove::<OnUpgrade>();
@@ -176,13 +181,19 @@ pub(crate) fn form_of(head: &Parts) -> Form {
     }
 }
 
-/// The strict check of a request that came in by `listener`. Pure; `explain` asks the same function.
-pub(crate) fn check(
-    head: &mut Parts,
-    body_ended: bool,
-    listener: ListenerKey,
-    snapshot: &Snapshot,
-) -> Result<Checked, Failure> {
+/// How a request came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Came {
+    pub(crate) listener: ListenerKey,
+    /// Its body is known to be at its end.
+    pub(crate) body_ended: bool,
+    /// Its caller is a proxy of the mesh.
+    pub(crate) authenticated: bool,
+}
+
+/// The strict check of a request. Pure; `explain` asks the same function.
+pub(crate) fn check(head: &mut Parts, came: Came, snapshot: &Snapshot) -> Result<Checked, Failure> {
+    let Came { listener, body_ended, authenticated } = came;
     let fallback_host = fallback_host(head, listener, snapshot);
     let context = StrictContext {
         side: listener.side,
@@ -190,7 +201,7 @@ pub(crate) fn check(
             Side::Outbound if snapshot.path_policy => PathRules::Policy,
             _ => PathRules::Plain,
         },
-        peer_authenticated: false,
+        peer_authenticated: authenticated,
         connect: connect_rule(head, listener, snapshot),
         body_ended,
         fallback_host: fallback_host.as_ref(),

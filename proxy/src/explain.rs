@@ -8,6 +8,7 @@
 
 mod balancing;
 mod callee;
+mod caller;
 mod candidates;
 mod circuit_breaker;
 mod connection;
@@ -41,7 +42,7 @@ use http::{
 };
 use outrigger_config::{
     SpiffeId,
-    model::{Resources, RouteRule, ServicePort, Workload},
+    model::{Resources, RouteRule, ServicePort},
 };
 
 use crate::{
@@ -105,6 +106,8 @@ struct Admitted<'a> {
     dice: Option<u64>,
     /// By which side it comes, and from where.
     from: (Side, IpAddr),
+    /// As whom the proxy before a service sees the caller.
+    identity: Option<&'a SpiffeId>,
 }
 
 impl Explainer {
@@ -135,7 +138,7 @@ impl Explainer {
         let mut head = question.head()?;
         let form = exchange::form_of(&head);
         let before = head.clone();
-        let checked = exchange::check(&mut head, question.body_ended(), way.listener, &self.snapshot);
+        let checked = exchange::check(&mut head, self.came(&way), &self.snapshot);
         let mut report = self.empty(&way, form);
         match checked {
             Ok(checked) => {
@@ -147,6 +150,7 @@ impl Explainer {
                         checked: &checked,
                         dice: question.dice,
                         from: (way.listener.side, question.peer),
+                        identity: self.seen_as(&way).as_ref(),
                     },
                     form,
                     &mut report,
@@ -165,7 +169,8 @@ impl Explainer {
     fn empty(&self, way: &Way<'_>, form: Form) -> Report {
         let question = way.question;
         let workload = &self.resources.workload;
-        let from = question.from.as_ref().map(|id| self.identity(id, way.listener.side));
+        let from =
+            question.from.as_ref().map(|id| self.identity(id, (way.listener, question.original_destination)));
         Report {
             summary: String::new(),
             sidecar: resolution::object(&workload.name, &workload.origin),
@@ -195,22 +200,6 @@ impl Explainer {
             retry: None,
             notes: Vec::new(),
         }
-    }
-
-    /// What the identity of a caller changes.
-    fn identity(&self, id: &SpiffeId, side: Side) -> Identity {
-        let Workload { name, service_account, .. } = &self.resources.workload;
-        let own = SpiffeId::of_account(&self.resources.mesh.trust_domain, &name.namespace, service_account);
-        let effect = match side {
-            Side::Inbound => {
-                "no rule depends on who calls: this version does not enforce authorization".to_owned()
-            }
-            Side::Outbound if own == *id => {
-                format!("this Sidecar's own; it sees the routes of namespace {}", name.namespace)
-            }
-            Side::Outbound => format!("not looked at: what this Sidecar's app sends comes from {own}"),
-        };
-        Identity { spiffe_id: id.to_string(), effect }
     }
 
     fn decided(&self, way: &Way<'_>, admitted: Admitted<'_>, form: Form, report: &mut Report) {

@@ -76,7 +76,7 @@ pub fn client_hello(bytes: &[u8]) {
     assert_eq!(cut, whole, "what is read depends on the chunks");
     // The header of one more record, and the rest of a chunk, may have come along.
     assert!(read <= sni::MOST + 5 + usize::from(first) + 1, "{read} bytes were read");
-    if let sni::Verdict::Hello(Some(name)) = whole {
+    if let sni::Verdict::Hello(sni::Hello { name: Some(name), .. }) = whole {
         let name = name.as_str();
         assert_eq!(name, name.to_ascii_lowercase());
         assert!(!name.is_empty() && !name.ends_with('.') && !name.contains(['*', '\0', ' ']), "{name:?}");

@@ -12,7 +12,7 @@ use crate::{
     error::Failure,
     exchange::{Exchange, decision_head},
     listen::connection::Connection,
-    policy::{self, Pinned, concurrency, rate_limit},
+    policy::{self, Pinned, concurrency, mtls, rate_limit},
     request::forwarded,
 };
 
@@ -33,20 +33,21 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // Decide: the app behind this listener, with the settings that its Service enforces.
     let facts = exchange.facts();
     let dice = facts.dice;
-    let decision = decide::decide(
-        &snapshot,
-        connection.listener.key,
-        &decision_head(&head, &checked),
-        &facts,
-        &mut Silent,
-    );
+    let asked = decision_head(&head, &checked);
+    let decision = decide::decide(&snapshot, connection.listener.key, &asked, &facts, &mut Silent);
     let mesh = snapshot.mesh.clone();
     drop(snapshot);
 
     // Name the request and tell the app who called; count it under its Service.
     forwarded::ensure_request_id(&mut head.headers, (connection.worker.dice(), connection.worker.dice()));
     forwarded::tell_app(&mut head.headers, &connection.address, forwarded::Scheme::Http);
+    mtls::tell_app(&mut head.headers, &connection);
     exchange.record.ruled(decision.rule(), &head.headers, dice);
+
+    // mtls: whoever must show who it is and does not is refused before it costs anything.
+    if let Err(failure) = mtls::admit(&connection, &decision) {
+        return exchange.refuse(failure);
+    }
 
     // rate limit: what the Service takes in a time, before anything is spent on the request.
     let told = match rate_limit::check(&exchange, decision.rule(), &head.headers) {
@@ -69,9 +70,7 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
             Err(failure) => return exchange.refuse(failure),
         },
         // An inbound listener has no routes, and so no answer of a rule.
-        Decision::Redirect(_) | Decision::Preflight(_) => {
-            return exchange.refuse(Failure::Internal);
-        }
+        Decision::Redirect(_) | Decision::Preflight(_) => return exchange.refuse(Failure::Internal),
     };
     told.tell(policy::run(exchange, pinned, (head, body), &checked, &mesh.limits).await)
 }

@@ -14,7 +14,9 @@ pub(crate) mod http;
 pub(crate) mod near;
 pub(crate) mod original_dst;
 pub(crate) mod own;
+pub(crate) mod stream;
 pub(crate) mod tcp;
+pub(crate) mod tls;
 pub(crate) mod undeclared;
 
 mod reach;
@@ -26,6 +28,7 @@ use tokio::{net::TcpStream, sync::watch, time::Instant};
 
 use accept::Accepted;
 use original_dst::Dialled;
+use stream::Stream;
 
 use crate::{
     ctx::Side,
@@ -46,20 +49,26 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let (metrics, id) = (listener.metrics.clone(), worker.id);
     metrics.connection_opened(id);
     let dialled = Dialled::of(&worker, &listener, &stream);
-    let arrival = Arrival { listener, peer, dialled, accepted: Instant::now() };
-    let dice = worker.dice();
-    let opening = tcp::opening(&worker, &arrival, Heard::Nothing, dice);
+    let accepted = Instant::now();
+    let arrival = Arrival { listener, peer, authenticated: None, named_port: None, dialled, accepted };
     let (io, link) = MeteredIo::new(stream);
-    let incoming = tcp::Incoming { io, link, arrival, read: Bytes::new() };
-    match opening {
-        Opening::Http => http::serve(worker, incoming).await,
-        // On the heap: connections that carry requests, most of all, need no room for these.
-        Opening::Detect(other) => Box::pin(undeclared::serve(worker, incoming, *other, dice)).await,
-        opening => Box::pin(tcp::serve(&worker, incoming, opening, dice)).await,
-    }
+    let incoming = tcp::Incoming { io: Stream::Plain(io), link, arrival, read: Bytes::new() };
+    carry(worker, incoming).await;
     // Who sees the connection counted as closed finds its place free.
     drop(seat);
     metrics.connection_closed(id);
+}
+
+/// Serves a connection of which nothing was read yet, as policy says.
+async fn carry(worker: Rc<Worker>, incoming: tcp::Incoming) {
+    let dice = worker.dice();
+    match tcp::opening(&worker, &incoming.arrival, Heard::Nothing, dice) {
+        Opening::Http => http::serve(worker, incoming).await,
+        // On the heap: connections that carry requests, most of all, need no room for these.
+        Opening::Detect(other) => Box::pin(undeclared::serve(worker, incoming, *other, dice)).await,
+        Opening::Await(other) => Box::pin(undeclared::serve_opaque(worker, incoming, *other, dice)).await,
+        opening => Box::pin(tcp::serve(&worker, incoming, opening, dice)).await,
+    }
 }
 
 /// One listening address.

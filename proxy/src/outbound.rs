@@ -32,13 +32,8 @@ pub(crate) async fn serve(connection: Rc<Connection>, request: Request<Incoming>
     // Decide: destination, rule, backend. Pure; `explain` asks the same function.
     let facts = exchange.facts();
     let dice = facts.dice;
-    let decision = decide::decide(
-        &snapshot,
-        connection.listener.key,
-        &decision_head(&head, &checked),
-        &facts,
-        &mut Silent,
-    );
+    let asked = decision_head(&head, &checked);
+    let decision = decide::decide(&snapshot, connection.listener.key, &asked, &facts, &mut Silent);
     let mesh = snapshot.mesh.clone();
     drop(snapshot);
 

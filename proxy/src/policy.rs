@@ -11,6 +11,7 @@ pub(crate) mod fallback;
 pub(crate) mod fault;
 pub(crate) mod headers;
 pub(crate) mod mirror;
+pub(crate) mod mtls;
 pub(crate) mod outlier_detection;
 mod pinned;
 pub(crate) mod rate_limit;

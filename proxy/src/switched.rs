@@ -21,6 +21,7 @@ use crate::{
     policy::{
         Pinned,
         headers::{self, Known},
+        mtls::{self, Anonymous},
         session,
         target::Held,
     },
@@ -98,6 +99,7 @@ pub(crate) fn answer(
         _held: opening.held,
         _counted: OpenTunnel::new(&pinned.rule.metrics, worker.id, kind(switch)),
         worker,
+        caller: Anonymous::of_connection(&connection),
     };
     match exchange.upgrade {
         None => connection.switched.set(waiting),
@@ -159,6 +161,7 @@ pub(crate) struct Waiting {
     flow: Rc<Flow>,
     idle: Option<Duration>,
     worker: Rc<Worker>,
+    caller: Option<Anonymous>,
     _held: Held,
     _counted: OpenTunnel,
 }
@@ -176,8 +179,14 @@ impl Waiting {
             };
             sum.set(sum.get() + bytes);
         };
-        let end = tunnel.after(said).answered(answered).run(self.idle, &self.worker.deadlines, moved).await;
+        let tunnel = tunnel.after(said).answered(answered);
+        let end = tokio::select! {
+            biased;
+            end = tunnel.run(self.idle, &self.worker.deadlines, moved) => Some(end),
+            () = mtls::refuses(&self.worker, self.caller) => None,
+        };
         drop(counted);
+        let Some(end) = end else { return self.record.broke(Failure::NoIdentity) };
         match end {
             End::Closed(_) => self.record.complete(),
             End::Reset(Peer::Caller) => self.record.broke(Failure::DownstreamGone),

@@ -12,3 +12,4 @@ mod histogram;
 mod shard;
 pub(crate) mod timestamp;
 pub(crate) mod trace;
+pub(crate) mod trickle;

@@ -7,7 +7,12 @@ pub(crate) mod deadline;
 
 use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::{runtime::LocalOptions, sync::mpsc, task::spawn_local, time::Instant};
+use tokio::{
+    runtime::LocalOptions,
+    sync::{mpsc, watch},
+    task::spawn_local,
+    time::Instant,
+};
 
 use crate::{
     balance::Balancer,
@@ -21,6 +26,7 @@ use crate::{
         access_log::{AccessLog, WorkerLog},
         metrics::{Metrics, RouteMetrics},
         trace::SpanQueue,
+        trickle::Trickle,
     },
     upstream::{
         limited::{self, Mailbox, Peers},
@@ -44,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) drain: Signal,
     pub(crate) log: Rc<WorkerLog>,
     pub(crate) spans: SpanQueue,
+    /// Log lines for callers that are not believed.
+    pub(crate) refusals: Trickle,
     pub(crate) balancer: Balancer,
     /// What is kept of bodies that mirrors have yet to take.
     pub(crate) kept_for_mirrors: Kept,
@@ -74,6 +82,11 @@ impl Worker {
     /// The policy that is in force now. Held only while a decision is made.
     pub(crate) fn snapshot(&self) -> Rc<Pinned> {
         self.snapshots.load()
+    }
+
+    /// Hears of every policy that comes in force from here on.
+    pub(crate) fn policy_changes(&self) -> watch::Receiver<()> {
+        self.snapshots.changes()
     }
 
     /// The series of requests that no rule has taken.
@@ -134,6 +147,7 @@ async fn run(parts: Parts) -> Rc<WorkerLog> {
         drain: parts.drain,
         log: parts.log.worker_handle(),
         spans: parts.spans,
+        refusals: Trickle::new(Instant::now()),
         balancer: Balancer::default(),
         kept_for_mirrors: Kept::default(),
         unruled,

@@ -13,6 +13,7 @@ pub mod fault;
 pub mod grpc;
 pub mod mesh;
 pub mod mesh_callee;
+pub mod mesh_caller;
 pub mod metrics;
 pub mod namespace;
 pub mod outside;

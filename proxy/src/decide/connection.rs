@@ -63,6 +63,8 @@ pub enum Opening {
     /// Nobody has declared what it speaks: it carries HTTP if its first bytes say so, and comes to this if not, a server
     /// that speaks first included.
     Detect(Box<Opening>),
+    /// A proxy of the mesh begins with a ClientHello, which is waited for; it comes to this if there is none.
+    Await(Box<Opening>),
     /// Its bytes are passed on.
     Pass(Passage),
     /// It is ended.
@@ -199,17 +201,22 @@ fn to_app<R: Recorder>(
         recorder.resolved(Resolution::NotRedirected);
         return undeclared(facts, refuse(Failure::Loop, &snapshot.egress_connections));
     };
-    let (Connections::Whole(rule) | Connections::Either(rule)) = &app.connections else {
-        return Opening::Http;
+    let refused = app.refuses(facts.identity);
+    let rule = match &app.connections {
+        // Each request is told by itself why it is refused; what carries none cannot be.
+        Connections::Requests(_) if !refused || facts.heard == Heard::Nothing => return Opening::Http,
+        Connections::Requests(rule) | Connections::Whole(rule) | Connections::Either(rule) => rule,
     };
     recorder.resolved(Resolution::Inbound);
     let opening = match (app.address, facts.original_destination) {
+        _ if refused => refuse(Failure::NoIdentity, rule),
         (None, Some(address)) => straight(rule, PassTo::App(address), recorder),
         _ => forward(rule, facts, recorder),
     };
     match app.connections {
         Connections::Either(_) => undeclared(facts, opening),
-        Connections::Requests | Connections::Whole(_) => opening,
+        Connections::Whole(_) if snapshot.workload.identity.is_some() => authenticating(facts, opening),
+        Connections::Requests(_) | Connections::Whole(_) => opening,
     }
 }
 
@@ -224,6 +231,14 @@ fn undeclared(facts: &ConnectionFacts<'_>, opening: Opening) -> Opening {
     match facts.heard {
         Heard::Nothing => Opening::Detect(Box::new(opening)),
         Heard::Tls(_) | Heard::Other => opening,
+    }
+}
+
+/// What becomes of a connection whose caller may show who it is, as long as nobody has looked.
+fn authenticating(facts: &ConnectionFacts<'_>, opening: Opening) -> Opening {
+    match (facts.heard, facts.identity) {
+        (Heard::Nothing, None) => Opening::Await(Box::new(opening)),
+        (Heard::Tls(_) | Heard::Other, _) | (Heard::Nothing, Some(_)) => opening,
     }
 }
 

@@ -65,7 +65,10 @@ fn counted_with(by: &RateLimitBy, admitted: Admitted<'_>) -> String {
     let (side, peer) = admitted.from;
     match by {
         RateLimitBy::Service => "all requests".to_owned(),
-        RateLimitBy::Identity => "all callers without an identity".to_owned(),
+        RateLimitBy::Identity => match admitted.identity {
+            Some(id) => format!("those from {id}"),
+            None => "all callers without an identity".to_owned(),
+        },
         // Which address the callee sees of this proxy only the network knows.
         RateLimitBy::SourceIp if side == Side::Outbound => "those from this proxy's address".to_owned(),
         RateLimitBy::SourceIp => format!("those from {}", peer),

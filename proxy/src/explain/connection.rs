@@ -126,10 +126,12 @@ impl Explainer {
         let first = ask(Heard::Nothing);
         match first.opening {
             Opening::Pass(_) | Opening::Refuse { .. } => first,
-            Opening::Http | Opening::ReadHello | Opening::Detect(_) => ask(match &question.says {
-                Says::Bytes => Heard::Other,
-                Says::Hello(_) => Heard::Tls(question.server_name()),
-            }),
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) | Opening::Await(_) => {
+                ask(match &question.says {
+                    Says::Bytes => Heard::Other,
+                    Says::Hello(_) => Heard::Tls(question.server_name()),
+                })
+            }
         }
     }
 
@@ -159,7 +161,7 @@ impl Explainer {
                 side: side.as_str(),
                 listener: entrance.door.clone(),
                 original_destination: dialled.map(|address| address.to_string()),
-                from: question.from.as_ref().map(|id| self.identity(id, side)),
+                from: question.from.as_ref().map(|id| self.identity(id, (entrance.listener, dialled))),
                 dice: question.dice.map(|dice| format!("{dice:#018x}")),
             },
             outcome: Outcome::Split,
@@ -221,7 +223,7 @@ impl Explainer {
         let (rule, failure) = match &decided.opening {
             Opening::Pass(passage) => (&passage.rule, None),
             Opening::Refuse { failure, rule } => (rule, Some(*failure)),
-            Opening::Http | Opening::ReadHello | Opening::Detect(_) => {
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) | Opening::Await(_) => {
                 report.resolution.iter_mut().for_each(|step| step.decides = false);
                 report.resolution.push(Step {
                     way: "protocol",
@@ -305,7 +307,7 @@ impl Explainer {
                 share.outcome = Outcome::Cut(cut);
             }
             // A share is a backend: it is passed on or refused.
-            Opening::Http | Opening::ReadHello | Opening::Detect(_) => {}
+            Opening::Http | Opening::ReadHello | Opening::Detect(_) | Opening::Await(_) => {}
         }
         share
     }
@@ -359,7 +361,7 @@ fn no_hello(rule: &model::ConnectionRule) -> Candidate {
 fn cut(failure: Failure, heard: Heard<'_>) -> Cut {
     let form = failure.form();
     Cut {
-        by: if tcp::is_told(failure, heard) { "the alert unrecognized_name" } else { "a reset" },
+        by: tcp::told(failure, heard).map_or("a reset", |(_, name)| name),
         flag: form.flag.as_str(),
         reason: form.reason,
         text: answer::describe(failure).to_owned(),

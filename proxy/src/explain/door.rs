@@ -2,11 +2,10 @@
 
 use std::net::SocketAddr;
 
-use outrigger_config::{SpiffeId, model::ServicePort};
+use outrigger_config::model::ServicePort;
 
 use super::{Door, ExplainError, Explainer, Object, Question, resolution};
 use crate::{
-    ctx::Side,
     decide::{self, ConnectionFacts, Heard, Opening, Silent},
     runtime::snapshot::{ListenerKey, Outbound, OutboundTarget},
 };
@@ -43,7 +42,7 @@ impl Explainer {
         };
         match decide::connection(&self.snapshot, listener, &facts, &mut Silent) {
             Opening::Http | Opening::Detect(_) => Ok(Way { question, listener, behind, door }),
-            Opening::ReadHello | Opening::Pass(_) | Opening::Refuse { .. } => {
+            Opening::ReadHello | Opening::Await(_) | Opening::Pass(_) | Opening::Refuse { .. } => {
                 Err(ExplainError::Opaque(bind, format!("tcp://{}", question.destination())))
             }
         }
@@ -83,11 +82,6 @@ impl Explainer {
         let behind = found.source.service(dialled.map(|address| address.port()));
         let door = resolution::object(bind, &found.source.origin);
         Ok(Entrance { listener: found.key, behind, door, bind })
-    }
-
-    /// Who calls, where that can be proved: by callers of the app, to a proxy that has an identity itself.
-    pub(super) fn authenticated<'q>(&self, from: Option<&'q SpiffeId>, side: Side) -> Option<&'q SpiffeId> {
-        from.filter(|_| side == Side::Inbound && self.resources.workload.identity.is_some())
     }
 
     /// The error of a listener that is not there.

@@ -325,7 +325,7 @@ fn requests_to_the_app_are_explained_from_the_other_side() {
     let sent = report.shares[0].sent.as_ref().unwrap();
     assert!(sent.headers.contains(&("x-forwarded-for".to_owned(), "10.1.1.1".to_owned())), "{sent:?}");
     assert_eq!(report.shares[0].endpoints[0].address, "127.0.0.1:3000");
-    assert!(report.request.from.unwrap().effect.starts_with("no rule depends on who calls"));
+    assert!(report.request.from.unwrap().effect.starts_with("not looked at: this Sidecar has no identity"));
     assert!(!report.retry.unwrap().repeatable);
     assert!(report.summary.ends_with("goes to the app at 127.0.0.1:3000"), "{}", report.summary);
 }

@@ -70,7 +70,7 @@ pub fn answer(failure: Failure, caller: Caller) -> Response<Bytes> {
         headers.insert(OVERLOADED, HeaderValue::from_static("true"));
     }
     // Bytes that a caller has sent for a tunnel must not be read as its next request.
-    let doubtful = framing_is_doubtful(failure) || caller.connect;
+    let doubtful = framing_is_doubtful(failure) || caller.connect || failure == Failure::NoIdentity;
     if caller.version != Version::HTTP_2 && doubtful {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -155,6 +155,7 @@ pub(crate) fn describe(failure: Failure) -> &'static str {
         Failure::Overloaded => "a limit is reached",
         Failure::ConcurrencyLimit => "this service works on as many requests as it can",
         Failure::RateLimited => "more requests came than a limit of this service lets through",
+        Failure::NoIdentity => "this service takes callers with an identity only",
         Failure::FaultInjected(_) => "policy lets this request fail, to see what happens then",
         Failure::InvalidFault => "the fault that this request asks for cannot be read",
         Failure::Loop => "the request would come back to this proxy",

@@ -4,7 +4,7 @@
 //! watch's deadline, the drain signal and the socket's error state. Nothing here knows requests.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::{Future, poll_fn},
     io::{self, IoSlice},
     net::SocketAddr,
@@ -28,12 +28,10 @@ use super::{
     header_watch::{Expiry, HeaderWatch},
     near::{Handover, StreamTask},
     original_dst::Dialled,
+    stream::Stream,
 };
 use crate::{
-    request::forwarded::PeerAddress,
-    switched::Waiting,
-    upstream::io::{Link, MeteredIo},
-    worker::Worker,
+    identity::Peer, request::forwarded::PeerAddress, switched::Waiting, upstream::io::Link, worker::Worker,
 };
 
 /// What requests know of the connection that they came on.
@@ -43,7 +41,7 @@ pub(crate) struct Connection {
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
     /// Who the peer has proved to be; `None`: it is anonymous.
-    pub(crate) authenticated: Option<Rc<Authenticated>>,
+    pub(crate) authenticated: Option<Rc<Peer>>,
     pub(crate) dialled: Dialled,
     /// The peer's address as a header value.
     pub(crate) address: PeerAddress,
@@ -52,38 +50,33 @@ pub(crate) struct Connection {
     pub(crate) switched: Handover<Waiting>,
     /// HTTP/2: the next task that hyper starts sends this stream's data.
     pub(crate) sending: Handover<Rc<StreamTask>>,
-}
-
-/// Who a caller has proved to be.
-#[derive(Debug)]
-pub(crate) struct Authenticated {
-    /// Its identity.
-    pub(crate) id: SpiffeId,
+    /// What is open is finished, and no more is taken.
+    pub(crate) ending: Cell<bool>,
 }
 
 impl Connection {
     /// The identity that the peer has proved.
     pub(crate) fn identity(&self) -> Option<&SpiffeId> {
-        self.authenticated.as_ref().map(|authenticated| &authenticated.id)
+        self.authenticated.as_ref().map(|peer| peer.id())
     }
 }
 
-/// The caller's socket as hyper reads it.
+/// The caller's bytes as hyper reads it.
 #[derive(Debug)]
 pub(crate) struct CallerIo {
-    io: MeteredIo,
+    io: Stream,
     prefix: Bytes,
     connection: Rc<Connection>,
 }
 
 impl CallerIo {
     /// `prefix` was read before, to detect the protocol; the watch has not seen it yet.
-    pub(crate) fn new(io: MeteredIo, prefix: Bytes, connection: Rc<Connection>) -> Self {
+    pub(crate) fn new(io: Stream, prefix: Bytes, connection: Rc<Connection>) -> Self {
         Self { io, prefix, connection }
     }
 
     /// The socket, and what of the prefix nobody has read.
-    pub(crate) fn into_parts(self) -> (MeteredIo, Bytes) {
+    pub(crate) fn into_parts(self) -> (Stream, Bytes) {
         (self.io, self.prefix)
     }
 }
@@ -181,7 +174,7 @@ pub(crate) async fn drive(
         if failed.as_mut().poll(cx).is_ready() {
             return Poll::Ready(End::Reset);
         }
-        let mut finish = !finishing && closing.as_mut().poll(cx).is_ready();
+        let mut finish = !finishing && (connection.ending.get() || closing.as_mut().poll(cx).is_ready());
         while timer.poll_expired(cx).is_ready() {
             match due(connection, limits) {
                 (at, _) if at > Instant::now() => timer.reset(at),

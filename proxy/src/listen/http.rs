@@ -1,6 +1,7 @@
 //! Serves HTTP/1 and HTTP/2 on a caller's connection with hyper, inside our limits.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::Future,
     io,
@@ -27,7 +28,7 @@ use super::{
     guard::{Panicked, guard},
     header_watch::{HeaderWatch, Protocol},
     near::{Handover, Near},
-    tcp,
+    tcp, tls,
 };
 use crate::{
     body::AnswerBody,
@@ -46,6 +47,12 @@ const HEAD_BUFFER: usize = 96 * 1024;
 const HEAD_FIELDS: usize = 160;
 /// Flow-control windows towards callers (stream, connection).
 const WINDOWS: (u32, u32) = (64 * 1024, 1024 * 1024);
+/// The same towards proxies of the mesh, each of which brings many callers. The connection's is the largest there is: all
+/// streams together cannot fill it, so a reader that pauses never stops its neighbours, and h2 allows half of it for
+/// the overhead of small frames, a paused reader's messages of one byte among them.
+const MESH_WINDOWS: (u32, u32) = (256 * 1024, (1 << 31) - 1);
+/// Streams that a proxy of the mesh has reset before they were looked at: cancels of its callers, all streams at once.
+const MESH_PENDING_RESETS: usize = 1024;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: tcp::Incoming) {
@@ -59,10 +66,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: tcp::Incoming) {
         () = closing(&worker, &listener) => Err(io::ErrorKind::UnexpectedEof.into()),
     };
     if let Ok(Verdict::Tls) = &detected
-        && listener.side == Side::Outbound
+        && (listener.side == Side::Outbound || tls::is_spoken(&worker, &incoming.arrival))
     {
         let dice = worker.dice();
-        let Some(nobodys) = Box::pin(tcp::serve_hello(&worker, incoming, until, dice)).await else { return };
+        let Some(nobodys) = Box::pin(tcp::serve_hello(&worker, incoming, now, dice)).await else { return };
         incoming = nobodys;
     }
     serve_as(worker, incoming, detected, now).await;
@@ -75,7 +82,8 @@ pub(crate) async fn serve_as(
     detected: io::Result<Verdict>,
     since: Instant,
 ) {
-    let tcp::Incoming { io, link, arrival: Arrival { listener, peer, dialled, .. }, read } = incoming;
+    let tcp::Incoming { io, link, arrival, read } = incoming;
+    let Arrival { listener, peer, authenticated, dialled, .. } = arrival;
     let limits = worker.snapshot().mesh.limits.clone();
     let spoke = detected.as_ref().ok().copied();
     let protocol = match spoke {
@@ -87,12 +95,13 @@ pub(crate) async fn serve_as(
         worker,
         listener,
         peer,
-        authenticated: None,
+        authenticated,
         dialled,
         watch,
         address: PeerAddress::new(peer.ip()),
         switched: Handover::default(),
         sending: Handover::default(),
+        ending: Cell::new(false),
     });
     let end = match detected {
         Ok(verdict) => {
@@ -178,13 +187,21 @@ async fn serve_http2(io: CallerIo, connection: &Rc<Connection>, link: &Arc<Link>
     // Streams are tasks of their own and outlive this borrow.
     let shared = connection.clone();
     let service = service_fn(move |request| answer(shared.clone(), request));
-    let exec = StreamExec(connection.clone());
-    let served = http2::Builder::new(exec)
+    let mut builder = http2::Builder::new(StreamExec(connection.clone()));
+    let windows = match connection.authenticated {
+        None => WINDOWS,
+        Some(_) => {
+            // Counted over the life of the connection, which is that of the proxies: ordinary cancels must not end it.
+            builder.max_local_error_reset_streams(None).max_pending_accept_reset_streams(MESH_PENDING_RESETS);
+            MESH_WINDOWS
+        }
+    };
+    let served = builder
         .auto_date_header(false)
         .enable_connect_protocol()
         .max_concurrent_streams(limits.max_concurrent_streams)
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_stream_window_size(windows.0)
+        .initial_connection_window_size(windows.1)
         .max_header_list_size(HEAD_BUFFER as u32)
         .max_send_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(io), service);

@@ -20,13 +20,13 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::upstream::io::MeteredIo;
+use super::stream::Stream;
 
 /// The caller's side of a tunnel.
 #[derive(Debug)]
 pub(crate) enum Near {
     /// All of a connection.
-    Socket(MeteredIo),
+    Socket(Stream),
     /// One stream.
     Stream(StreamIo),
 }

@@ -1,4 +1,5 @@
-//! The server name of a TLS ClientHello (RFC 8446 4.1.2, RFC 6066 3), read without taking part in the handshake.
+//! The server name of a TLS ClientHello (RFC 8446 4.1.2, RFC 6066 3), and whether a proxy of the mesh has sent it (RFC 7301),
+//! read without taking part in the handshake.
 //!
 //! A pure core: the shell reads, feeds what it read in any chunking, and replays all of it to whoever is chosen. Bounded:
 //! a ClientHello above [`MOST`] bytes, records included, is none. With Encrypted ClientHello the name is the outer one,
@@ -15,15 +16,27 @@ const RECORD_MOST: usize = 1 << 14;
 /// A handshake message's header: type, length.
 const MESSAGE_HEADER: usize = 4;
 
+/// The protocols that proxies of the mesh speak with each other, as ALPN names them.
+pub(crate) const MESH: [&[u8]; 3] = [b"outrigger-h2", b"outrigger-http/1.1", b"outrigger-tcp"];
+
 /// What the bytes so far say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// They may begin a ClientHello that is not whole yet.
     NeedMore,
     /// A whole ClientHello.
-    Hello(Option<ServerName>),
+    Hello(Hello),
     /// No ClientHello begins like this.
     Malformed,
+}
+
+/// What a ClientHello says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hello {
+    /// The server that is meant.
+    pub name: Option<ServerName>,
+    /// It offers a protocol that only proxies of the mesh speak.
+    pub mesh: bool,
 }
 
 /// A host name: lower-cased, without trailing dot.
@@ -162,7 +175,7 @@ impl<'a> Fields<'a> {
 }
 
 /// The body of a ClientHello; `None`: malformed.
-fn client_hello(fields: &mut Fields<'_>) -> Option<Option<ServerName>> {
+fn client_hello(fields: &mut Fields<'_>) -> Option<Hello> {
     // legacy_version, random
     fields.take(2 + 32)?;
     let session_id = fields.vector(1)?;
@@ -173,25 +186,47 @@ fn client_hello(fields: &mut Fields<'_>) -> Option<Option<ServerName>> {
     }
     // TLS 1.2 may go without extensions.
     if fields.is_empty() {
-        return Some(None);
+        return Some(Hello::default());
     }
     let mut extensions = fields.vector(2)?;
     if !fields.is_empty() {
         return None;
     }
-    let mut name = None;
+    let (mut name, mut alpn) = (None, None);
     while !extensions.is_empty() {
         let kind = length(extensions.take(2)?);
         let mut body = extensions.vector(2)?;
-        if kind == 0 {
-            let found = server_name(&mut body)?;
-            // Two would be read differently by two readers.
-            if name.replace(found).is_some() {
-                return None;
+        match kind {
+            0 => {
+                let found = server_name(&mut body)?;
+                // Two would be read differently by two readers.
+                if name.replace(found).is_some() {
+                    return None;
+                }
             }
+            16 => {
+                // Whoever breaks this rule, or says it twice, is no proxy of the mesh.
+                let first = alpn.is_none();
+                alpn = Some(first && offers_mesh(&mut body).unwrap_or(false));
+            }
+            _ => {}
         }
     }
-    Some(name.flatten())
+    Some(Hello { name: name.flatten(), mesh: alpn == Some(true) })
+}
+
+/// The extension `application_layer_protocol_negotiation`: a list of names; `None`: malformed.
+fn offers_mesh(body: &mut Fields<'_>) -> Option<bool> {
+    let mut list = body.vector(2)?;
+    if list.is_empty() || !body.is_empty() {
+        return None;
+    }
+    let mut mesh = false;
+    while !list.is_empty() {
+        let name = list.vector(1).filter(|name| !name.is_empty())?;
+        mesh |= MESH.contains(&name.0);
+    }
+    Some(mesh)
 }
 
 /// The extension `server_name`: a list of which only one type of name was ever defined.

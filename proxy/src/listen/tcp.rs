@@ -17,24 +17,34 @@ use super::{
     connection::closing,
     original_dst::Dialled,
     reach::{Reach, Reached},
-    sni::{self, ServerName},
+    sni::{self, Hello, ServerName},
+    stream::Stream,
+    tls,
 };
 use crate::{
     decide::{self, ConnectionFacts, Heard, Opening, Silent},
     error::Failure,
+    policy::mtls,
+    runtime::opaque::ConnectionRule,
     telemetry::record::{Arrival, ConnectionRecord},
     tunnel::{Leg, Tunnel},
-    upstream::io::{Link, MeteredIo},
+    upstream::io::Link,
     worker::Worker,
 };
 
-/// A fatal alert `unrecognized_name` (RFC 8446 6.2) in a record of its own.
-const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+/// A fatal alert (RFC 8446 6.2) in a record of its own.
+const fn fatal(description: u8) -> [u8; 7] {
+    [21, 3, 3, 0, 2, 2, description]
+}
+/// Nobody has this name.
+const UNRECOGNIZED_NAME: [u8; 7] = fatal(112);
+/// Who calls here shows who it is; a person reads `certificate required`.
+const CERTIFICATE_REQUIRED: [u8; 7] = fatal(116);
 
 /// A caller's connection, as far as it has been read.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    pub(crate) io: MeteredIo,
+    pub(crate) io: Stream,
     pub(crate) link: Arc<Link>,
     pub(crate) arrival: Arrival,
     /// What was read to find out what it is: the first bytes for the upstream.
@@ -52,7 +62,8 @@ pub(crate) fn opening(worker: &Worker, arrival: &Arrival, heard: Heard<'_>, dice
         };
     }
     let (original_destination, peer) = (arrival.dialled.original(), arrival.peer.ip());
-    let facts = ConnectionFacts { original_destination, peer, identity: None, heard, dice };
+    let identity = arrival.authenticated.as_ref().map(|peer| peer.id());
+    let facts = ConnectionFacts { original_destination, peer, identity, heard, dice };
     decide::connection(&snapshot, arrival.listener.key, &facts, &mut Silent)
 }
 
@@ -60,34 +71,38 @@ pub(crate) fn opening(worker: &Worker, arrival: &Arrival, heard: Heard<'_>, dice
 pub(crate) async fn serve(worker: &Rc<Worker>, incoming: Incoming, opening: Opening, dice: u64) {
     match opening {
         Opening::ReadHello => {
-            let until = incoming.arrival.accepted + worker.snapshot().mesh.limits.header_timeout;
-            serve_hello(worker, incoming, until, dice).await;
+            let accepted = incoming.arrival.accepted;
+            serve_hello(worker, incoming, accepted, dice).await;
         }
         opening => pass(worker, incoming, opening, (Heard::Nothing, dice), None).await,
     }
 }
 
-/// Serves a connection whose ClientHello says where it goes; some of it may have been read. Gives back one that is for
-/// a port of HTTP, where it is no request.
+/// Serves a connection whose ClientHello says where it goes, or that a proxy of the mesh calls; some of it may have been
+/// read, and its first byte came after `since`. Gives back one that is for a port of HTTP, where it is no request.
 pub(crate) async fn serve_hello(
     worker: &Rc<Worker>,
     mut incoming: Incoming,
-    until: Instant,
+    since: Instant,
     dice: u64,
 ) -> Option<Incoming> {
     let listener = incoming.arrival.listener.clone();
     let read = tokio::select! {
         biased;
-        read = read_hello(&mut incoming, worker, until) => read,
+        read = read_hello(&mut incoming, worker, since) => read,
         // Nothing is open yet that could be finished.
         () = closing(worker, &listener) => Err(io::ErrorKind::UnexpectedEof.into()),
     };
+    if matches!(&read, Ok(hello) if hello.mesh) && tls::is_spoken(worker, &incoming.arrival) {
+        tls::serve(worker, incoming, since).await;
+        return None;
+    }
     let heard = match &read {
-        Ok(name) => Heard::Tls(name.as_ref().map(ServerName::as_str)),
+        Ok(hello) => Heard::Tls(hello.name.as_ref().map(ServerName::as_str)),
         Err(_) => Heard::Other,
     };
     match opening(worker, &incoming.arrival, heard, dice) {
-        Opening::Http | Opening::ReadHello | Opening::Detect(_) => Some(incoming),
+        Opening::Http | Opening::ReadHello | Opening::Detect(_) | Opening::Await(_) => Some(incoming),
         opening => {
             pass(worker, incoming, opening, (heard, dice), None).await;
             None
@@ -96,18 +111,14 @@ pub(crate) async fn serve_hello(
 }
 
 /// Reads until the ClientHello is whole.
-async fn read_hello(
-    incoming: &mut Incoming,
-    worker: &Worker,
-    until: Instant,
-) -> io::Result<Option<ServerName>> {
-    let timer = worker.deadlines.at(until);
+async fn read_hello(incoming: &mut Incoming, worker: &Worker, since: Instant) -> io::Result<Hello> {
+    let timer = worker.deadlines.at(since + worker.snapshot().mesh.limits.header_timeout);
     let mut reader = sni::Reader::new();
     let mut read = BytesMut::from(&*incoming.read);
     let mut fed = 0;
     let result = loop {
         match reader.feed(&read[fed..]) {
-            sni::Verdict::Hello(name) => break Ok(name),
+            sni::Verdict::Hello(hello) => break Ok(hello),
             sni::Verdict::Malformed => break Err(io::ErrorKind::InvalidData.into()),
             sni::Verdict::NeedMore => fed = read.len(),
         }
@@ -134,20 +145,14 @@ pub(super) async fn pass(
     (heard, dice): (Heard<'_>, u64),
     reached: Option<Result<Reached, Failure>>,
 ) {
-    let snapshot = worker.snapshot();
-    let (limits, logged) = (snapshot.mesh.limits.clone(), snapshot.mesh.access_log.is_some());
-    let tracing = snapshot.tracing;
-    drop(snapshot);
     let (passage, rule) = match opening {
         Opening::Pass(passage) => (Ok(passage.clone()), passage.rule),
         Opening::Refuse { failure, rule } => (Err(failure), rule),
         // Whoever calls has answered these.
-        Opening::Http | Opening::ReadHello | Opening::Detect(_) => return,
+        Opening::Http | Opening::ReadHello | Opening::Detect(_) | Opening::Await(_) => return,
     };
-    let mut record = ConnectionRecord::open(worker, &incoming.arrival, (&rule, dice), logged, tracing);
-    if let Heard::Tls(name) = heard {
-        record.hello(name);
-    }
+    let anonymous = matches!(passage, Err(Failure::NoIdentity));
+    let mut record = recorded(worker, &incoming.arrival, (&rule, anonymous), (heard, dice));
     let mut tried = Vec::new();
     let reached = match (&passage, reached) {
         (Ok(_), Some(reached)) => reached,
@@ -171,31 +176,66 @@ pub(super) async fn pass(
             return record.refused(failure);
         }
     };
+    let who = mtls::Anonymous::of(&incoming.arrival);
     let caller = Leg::new(incoming.io, Some(incoming.link));
     let Reached { connected, picked, .. } = reached;
     let upstream = Leg::new(connected.stream, Some(connected.link));
     let tunnel = Tunnel::new(caller, upstream).after(incoming.read);
-    let idle = idle(&rule.settings, &limits);
-    let end = tunnel.run(idle, &worker.deadlines, |from, bytes| record.moved(from, bytes)).await;
+    let idle = idle(&rule.settings, &worker.snapshot().mesh.limits);
+    let end = tokio::select! {
+        biased;
+        end = tunnel.run(idle, &worker.deadlines, |from, bytes| record.moved(from, bytes)) => Some(end),
+        () = mtls::refuses(worker, who) => None,
+    };
     // Both count the connection as open until here.
     drop((connected.counted, picked));
-    record.ended(end);
+    match end {
+        Some(end) => record.ended(end),
+        None => record.refused(Failure::NoIdentity),
+    }
+}
+
+/// The record of a connection that is passed on, or refused because its caller is `anonymous`.
+fn recorded(
+    worker: &Rc<Worker>,
+    arrival: &Arrival,
+    (rule, anonymous): (&Arc<ConnectionRule>, bool),
+    (heard, dice): (Heard<'_>, u64),
+) -> ConnectionRecord {
+    let snapshot = worker.snapshot();
+    let (logged, tracing) = (snapshot.mesh.access_log.is_some(), snapshot.tracing);
+    mtls::count_on(rule.security.as_deref(), worker.id, (arrival.authenticated.is_some(), anonymous));
+    let mut record = ConnectionRecord::open(worker, arrival, (rule, dice), logged, tracing);
+    if let Heard::Tls(name) = heard {
+        record.hello(name);
+    }
+    record
 }
 
 /// Ends a connection that goes nowhere.
 async fn refuse(incoming: &mut Incoming, failure: Failure, heard: Heard<'_>) {
-    if is_told(failure, heard) {
-        // The caller may be gone already.
-        let _ = incoming.io.write_all(&UNRECOGNIZED_NAME).await;
-        let _ = incoming.io.shutdown().await;
-    } else {
-        incoming.link.reset_on_close();
+    match told(failure, heard) {
+        Some((alert, _)) => {
+            // The caller may be gone already.
+            let _ = incoming.io.write_all(&alert).await;
+            let _ = incoming.io.shutdown().await;
+        }
+        None => incoming.link.reset_on_close(),
     }
 }
 
-/// Whether the caller is told, by TLS's own alert, that nobody has the name that it asked for.
-pub(crate) fn is_told(failure: Failure, heard: Heard<'_>) -> bool {
-    matches!(failure, Failure::NoRoute | Failure::NoService) && matches!(heard, Heard::Tls(_))
+/// By which alert of its own, and of which name, a caller of TLS is told why it is refused: nobody has the name that it
+/// asked for, or it must show who it is.
+pub(crate) fn told(failure: Failure, heard: Heard<'_>) -> Option<([u8; 7], &'static str)> {
+    match (failure, heard) {
+        (Failure::NoRoute | Failure::NoService, Heard::Tls(_)) => {
+            Some((UNRECOGNIZED_NAME, "the alert unrecognized_name"))
+        }
+        (Failure::NoIdentity, Heard::Tls(_)) => {
+            Some((CERTIFICATE_REQUIRED, "the alert certificate_required"))
+        }
+        _ => None,
+    }
 }
 
 /// How long a connection may be quiet: what policy says, or as long as any connection may.

@@ -17,6 +17,7 @@ use super::{
     reach::{Reach, Reached},
     sniff::{self, Verdict},
     tcp::{self, Incoming},
+    tls,
 };
 use crate::{
     decide::{Heard, Opening},
@@ -28,6 +29,9 @@ use crate::{
 /// A caller that speaks first has begun by then: one that is an app beside this proxy, or one whose first bytes came with
 /// the last of its handshake. Dialling at once would make a connection in vain for every one of HTTP.
 const MOMENT: Duration = Duration::from_millis(10);
+
+/// The first byte of a ClientHello, as of every handshake record.
+const CLIENT_HELLO: u8 = 22;
 
 /// What was heard.
 struct Heeded {
@@ -43,7 +47,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: Incoming, otherwise:
     let listener = incoming.arrival.listener.clone();
     let heeded = tokio::select! {
         biased;
-        heeded = heed(&worker, &mut incoming, &otherwise, dice) => heeded,
+        heeded = heed(&worker, &mut incoming, (&otherwise, dice), Declared::Nothing) => heeded,
         // Nothing is open yet that could be finished.
         () = closing(&worker, &listener) => return,
     };
@@ -57,11 +61,58 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: Incoming, otherwise:
         Detected::Tls => {
             // The name in it is for the log, unless policy has come meanwhile that asks for it.
             drop(reached);
-            let until = since + worker.snapshot().mesh.limits.header_timeout;
-            tcp::serve_hello(&worker, incoming, until, dice).await;
+            tcp::serve_hello(&worker, incoming, since, dice).await;
         }
         Detected::Other | Detected::Timeout | Detected::ServerFirst | Detected::Closed => {
+            let otherwise = of_now(&worker, &incoming, otherwise, dice);
             tcp::pass(&worker, incoming, otherwise, (Heard::Other, dice), reached).await;
+        }
+    }
+}
+
+/// The same where it is declared that bytes are passed on whole, and a proxy of the mesh may call, whose ClientHello is
+/// waited for.
+pub(crate) async fn serve_opaque(worker: Rc<Worker>, mut incoming: Incoming, otherwise: Opening, dice: u64) {
+    let listener = incoming.arrival.listener.clone();
+    let heeded = tokio::select! {
+        biased;
+        heeded = heed(&worker, &mut incoming, (&otherwise, dice), Declared::Opaque) => heeded,
+        () = closing(&worker, &listener) => return,
+    };
+    let Some(Heeded { detected, since, reached }) = heeded else { return };
+    if detected == Detected::Tls {
+        drop(reached);
+        tcp::serve_hello(&worker, incoming, since, dice).await;
+        return;
+    }
+    let otherwise = of_now(&worker, &incoming, otherwise, dice);
+    tcp::pass(&worker, incoming, otherwise, (Heard::Other, dice), reached).await;
+}
+
+/// What becomes of an anonymous connection that has been silent for a while: whether it is refused is what policy says
+/// by now.
+fn of_now(worker: &Worker, incoming: &Incoming, before: Opening, dice: u64) -> Opening {
+    let is_refused =
+        |opening: &Opening| matches!(opening, Opening::Refuse { failure: Failure::NoIdentity, .. });
+    match tcp::opening(worker, &incoming.arrival, Heard::Other, dice) {
+        now if is_refused(&now) || is_refused(&before) => now,
+        _ => before,
+    }
+}
+
+/// What is declared of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Declared {
+    Nothing,
+    /// It is passed on whole, unless a proxy of the mesh calls.
+    Opaque,
+}
+
+impl Declared {
+    fn sniff(self, bytes: &[u8]) -> Verdict {
+        match (self, bytes) {
+            (Self::Opaque, [first, ..]) if *first != CLIENT_HELLO => Verdict::Other,
+            _ => sniff::sniff(bytes),
         }
     }
 }
@@ -70,8 +121,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, mut incoming: Incoming, otherwise:
 async fn heed(
     worker: &Rc<Worker>,
     incoming: &mut Incoming,
-    otherwise: &Opening,
-    dice: u64,
+    (otherwise, dice): (&Opening, u64),
+    declared: Declared,
 ) -> Option<Heeded> {
     let mut read = BytesMut::with_capacity(4096);
     let moment = worker.deadlines.after(MOMENT);
@@ -89,7 +140,7 @@ async fn heed(
         First::Nobody | First::Caller(Err(_)) => return None,
         First::Server => Detected::ServerFirst,
         First::Caller(Ok(0)) => Detected::Closed,
-        First::Caller(Ok(_)) => told(worker, incoming, &mut read).await,
+        First::Caller(Ok(_)) => told(worker, incoming, &mut read, declared).await,
     };
     incoming.read = read.freeze();
     Some(Heeded { detected, since, reached })
@@ -116,6 +167,8 @@ async fn both(
         _ => (None, limits.header_timeout),
     };
     let patience = worker.deadlines.after(patience);
+    let held_until = incoming.arrival.accepted + limits.detect_timeout;
+    let hold = tls::is_spoken(worker, &incoming.arrival).then(|| worker.deadlines.at(held_until));
     let (peer, link) = (incoming.arrival.peer, incoming.link.clone());
     let mut reached = None;
     let server = async {
@@ -126,6 +179,10 @@ async fn both(
         reached = Some(made);
         if let Some(far) = far {
             far.readable().await;
+        }
+        // A proxy of the mesh never gets the greeting in plaintext: it is held for as long as one may take to speak.
+        if let Some(hold) = &hold {
+            hold.expired().await;
         }
     };
     let first = tokio::select! {
@@ -139,10 +196,10 @@ async fn both(
 }
 
 /// Reads on until the caller's first bytes tell what they are, for as long as they may take.
-async fn told(worker: &Worker, incoming: &mut Incoming, read: &mut BytesMut) -> Detected {
+async fn told(worker: &Worker, incoming: &mut Incoming, read: &mut BytesMut, declared: Declared) -> Detected {
     let timer = worker.deadlines.after(worker.snapshot().mesh.limits.detect_timeout);
     loop {
-        match sniff::sniff(read) {
+        match declared.sniff(read) {
             Verdict::Http1 => return Detected::Http1,
             Verdict::Http2 => return Detected::Http2,
             Verdict::Tls => return Detected::Tls,

@@ -189,7 +189,7 @@ impl Attempts<'_> {
         let timeouts = &self.pinned.rule.settings.timeouts;
         let plan = Plan {
             metrics: target.metrics(),
-            protocol: security.spoken(target.protocol(self.checked.version)),
+            protocol: security.spoken(target.protocol(self.checked.spoken())),
             security,
             switch: self.checked.switch.as_deref(),
             from: target.from(),

@@ -248,6 +248,7 @@ fn is_of_service(failure: Failure) -> bool {
         | Failure::Loop
         | Failure::ConcurrencyLimit
         | Failure::RateLimited
+        | Failure::NoIdentity
         | Failure::FaultInjected(_)
         | Failure::InvalidFault
         | Failure::NoClientHello

@@ -14,7 +14,10 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, Response, header::RETRY_AFTER};
-use outrigger_config::model::{self, InboundApp, ObjectName, RateLimitBy};
+use outrigger_config::{
+    SpiffeId,
+    model::{self, InboundApp, ObjectName, RateLimitBy},
+};
 
 use crate::{
     body::AnswerBody,
@@ -85,8 +88,9 @@ pub(crate) struct RateLimit {
 
 #[derive(Debug)]
 enum By {
-    /// One count. No caller has an identity, since there is no mutual TLS: all are the one anonymous caller.
     One,
+    /// Callers without an identity share one count.
+    Identity(Buckets),
     Address(Buckets),
     Header(HeaderName, Buckets),
 }
@@ -100,7 +104,8 @@ impl RateLimit {
         start: Instant,
     ) -> Result<Self, BuildError> {
         let by = match &source.by {
-            RateLimitBy::Service | RateLimitBy::Identity => By::One,
+            RateLimitBy::Service => By::One,
+            RateLimitBy::Identity => By::Identity(Buckets::new(buckets::MOST)),
             RateLimitBy::SourceIp => By::Address(Buckets::new(buckets::MOST)),
             RateLimitBy::Header(name) => {
                 let parsed = HeaderName::from_bytes(name.as_bytes());
@@ -120,7 +125,7 @@ impl RateLimit {
 
     /// Forgets callers that have been idle for long enough to have nothing to pay.
     pub(crate) fn forget_idle(&self, now: Instant) {
-        if let By::Address(buckets) | By::Header(_, buckets) = &self.by {
+        if let By::Address(buckets) | By::Identity(buckets) | By::Header(_, buckets) = &self.by {
             buckets.forget_idle(self.time(now).saturating_sub(GRACE.as_nanos() as u64));
             self.metrics.callers(buckets.callers() as u64);
         }
@@ -131,6 +136,9 @@ impl RateLimit {
         match &self.by {
             By::One => None,
             By::Address(buckets) => Some((buckets, buckets.by_address(ask.peer))),
+            By::Identity(buckets) => {
+                ask.identity.map(|id| (buckets, buckets.by_values([id.as_str().as_bytes()].into_iter())))
+            }
             By::Header(name, buckets) => ask.headers.contains_key(name).then(|| {
                 let values = ask.headers.get_all(name).iter().map(HeaderValue::as_bytes);
                 (buckets, buckets.by_values(values))
@@ -185,6 +193,7 @@ impl RateLimit {
 #[derive(Clone, Copy, Debug)]
 struct Ask<'a> {
     headers: &'a HeaderMap,
+    identity: Option<&'a SpiffeId>,
     peer: IpAddr,
     now: Instant,
 }
@@ -285,7 +294,8 @@ impl RateLimits {
 pub(crate) fn check(exchange: &Exchange, rule: &Rule, headers: &HeaderMap) -> Result<Told, Refused> {
     let Some(limits) = &rule.rate_limits else { return Ok(Told::default()) };
     let (peer, now) = (exchange.connection.peer.ip(), exchange.started.into_std());
-    limits.admit(&Ask { headers, peer, now }, exchange.worker().id)
+    let identity = exchange.connection.identity();
+    limits.admit(&Ask { headers, identity, peer, now }, exchange.worker().id)
 }
 
 impl Told {

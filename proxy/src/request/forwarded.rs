@@ -1,4 +1,5 @@
-//! What the proxy tells the app about its caller: `x-forwarded-for`, `x-forwarded-proto`, `x-request-id`.
+//! What the proxy tells the app about its caller: `x-forwarded-for`, `x-forwarded-proto`, `x-forwarded-client-cert`,
+//! `x-request-id`.
 //!
 //! Inbound only, but for the request id. The app sees the sidecar's address as its peer, so it learns the caller's
 //! here, as behind any reverse proxy: the peer's IP is appended to `x-forwarded-for` (what stood before came from the
@@ -11,6 +12,8 @@
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::Entry};
+
+use super::names::FORWARDED_CLIENT_CERT;
 
 /// The chain of addresses that a request came through.
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -65,6 +68,11 @@ pub fn tell_app(headers: &mut HeaderMap, peer: &PeerAddress, scheme: Scheme) {
             Scheme::Https => HeaderValue::from_static("https"),
         });
     }
+}
+
+/// Tells the app by which certificate its caller is known.
+pub fn tell_certificate(headers: &mut HeaderMap, value: &HeaderValue) {
+    headers.insert(FORWARDED_CLIENT_CERT, value.clone());
 }
 
 /// Gives the request an id where it has none: a version 4 UUID made of `random`. Ids of callers are kept, so that one

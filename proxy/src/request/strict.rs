@@ -44,7 +44,7 @@ pub struct StrictContext<'a> {
     pub side: Side,
     /// `Policy` where a route or a rule decides by path.
     pub path_rules: PathRules,
-    /// The peer proved to be a proxy of the mesh: its `x-outrigger-*` are read. Nobody is until mTLS says so.
+    /// The peer proved to be a proxy of the mesh: its `x-outrigger-*` are read.
     pub peer_authenticated: bool,
     /// Whether CONNECT is served here.
     pub connect: ConnectRule,
@@ -73,6 +73,18 @@ pub struct Checked {
     pub switch: Option<Box<Switch>>,
     /// What the proxy of an authenticated caller says.
     pub mesh: MeshHints,
+}
+
+impl Checked {
+    /// The version that the app gets which may have either: the one that the request's own caller speaks, not that of the
+    /// link between two proxies. HTTP/1.0 counts as 1.1.
+    pub fn spoken(&self) -> Version {
+        let first = self.mesh.orig_proto.as_ref().map(HeaderValue::as_bytes);
+        match first {
+            Some(first) if first.starts_with(b"HTTP/1.") => Version::HTTP_11,
+            _ => self.version,
+        }
+    }
 }
 
 /// How a request's body ends.

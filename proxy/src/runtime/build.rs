@@ -96,6 +96,7 @@ pub(crate) fn build_to_serve(
         backends: foldhash::HashMap::default(),
         held: inbound::Held::default(),
         regexes: Regexes::default(),
+        secure: resources.workload.identity.is_some(),
     };
     builder.backends(&resources.destinations);
     let mut services: Vec<_> =
@@ -139,6 +140,8 @@ struct Builder<'a> {
     backends: foldhash::HashMap<ServicePort, Arc<Backend>>,
     held: inbound::Held,
     regexes: Regexes,
+    /// The proxy has an identity.
+    secure: bool,
 }
 
 impl Builder<'_> {
@@ -257,6 +260,7 @@ impl Builder<'_> {
             rewrite: from.rewrite.clone().map(Box::new),
             cors: cors(from.cors.as_ref())?,
             rate_limits: None,
+            security: None,
             concurrency: None,
             fault: Fault::compile(&from.settings.fault)?,
             session: Session::of(from)?,
@@ -318,6 +322,7 @@ impl Builder<'_> {
             rewrite: None,
             cors: None,
             rate_limits: None,
+            security: None,
             concurrency: None,
             fault: match side {
                 Side::Inbound => None,

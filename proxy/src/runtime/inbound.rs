@@ -3,7 +3,10 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use outrigger_config::model::{self, ServicePort};
+use outrigger_config::{
+    SpiffeId,
+    model::{self, MtlsMode, ServicePort},
+};
 
 use super::{
     opaque::ConnectionRule,
@@ -48,17 +51,26 @@ pub struct App {
     pub address: Option<SocketAddr>,
     /// The Service that it serves.
     pub service: Option<ServicePort>,
+    /// Whether its callers must show who they are.
+    pub mtls: MtlsMode,
     /// What it speaks, and the settings that a callee enforces.
     pub rule: Arc<Rule>,
     /// What becomes of connections.
     pub connections: Connections,
 }
 
+impl App {
+    /// Whether such a caller is refused, whatever it wants.
+    pub(crate) fn refuses(&self, identity: Option<&SpiffeId>) -> bool {
+        self.mtls == MtlsMode::Strict && identity.is_none()
+    }
+}
+
 /// What an app's connections carry.
 #[derive(Debug)]
 pub enum Connections {
-    /// Requests.
-    Requests,
+    /// Requests; a connection that carries none, and is refused, is counted by this rule.
+    Requests(Arc<ConnectionRule>),
     /// Anything: they are passed to the app whole.
     Whole(Arc<ConnectionRule>),
     /// Requests, or by this rule anything else: the first bytes tell.

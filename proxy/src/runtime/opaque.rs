@@ -5,7 +5,10 @@ use std::sync::Arc;
 use outrigger_config::model::{Origin, RuleId, TrafficSettings};
 
 use super::snapshot::Backend;
-use crate::{route::ServerNames, telemetry::metrics::ConnectionMetrics};
+use crate::{
+    route::ServerNames,
+    telemetry::metrics::{ConnectionMetrics, InboundSecurity},
+};
 
 /// A rule: of a TCPRoute or TLSRoute, or the default of a Service port, of an inbound listener or of egress.
 #[derive(Debug)]
@@ -27,6 +30,8 @@ pub struct ConnectionRule {
     pub backends: Box<[ConnectionBackend]>,
     /// Sum of the weights.
     pub total_weight: u64,
+    /// Counts how connections come; only an inbound listener's rule does, where the proxy has an identity.
+    pub(crate) security: Option<Arc<InboundSecurity>>,
     /// What connections are counted on.
     pub metrics: Arc<ConnectionMetrics>,
 }

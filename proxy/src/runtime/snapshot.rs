@@ -26,7 +26,7 @@ use crate::{
     },
     route::{Modifier, Redirection, RouteTable},
     telemetry::{
-        metrics::{BackendMetrics, MirrorMetrics, RouteMetrics},
+        metrics::{BackendMetrics, InboundSecurity, MirrorMetrics, RouteMetrics},
         trace::Tracing,
     },
     upstream::security::Protection,
@@ -59,8 +59,7 @@ pub struct Snapshot {
     pub inbound: Box<[Arc<Inbound>]>,
     /// Listeners for the app's calls.
     pub outbound: Box<[Outbound]>,
-    /// Who this proxy is to other sidecars; `None`: it speaks no mutual TLS, or the snapshot is for who only decides
-    /// (whether policy names an identity stands in `workload`).
+    /// Who this proxy is to other sidecars; `None`: nobody, or who only decides has this (then see `workload`).
     pub(crate) identity: Option<Arc<Identity>>,
     /// Whether some rule tells paths apart: then a path with two readings is refused.
     pub path_policy: bool,
@@ -274,6 +273,8 @@ pub struct Rule {
     pub(crate) cors: Option<Box<Cors>>,
     /// What the callee lets through; only an inbound listener's rule has limits.
     pub(crate) rate_limits: Option<Box<RateLimits>>,
+    /// Counts how requests come; only an inbound listener's rule does, where the proxy has an identity.
+    pub(crate) security: Option<Arc<InboundSecurity>>,
     /// How many requests the callee lets in at once; only an inbound listener's rule has a limit.
     pub(crate) concurrency: Option<Box<Concurrency>>,
     /// What is done to its requests on purpose.

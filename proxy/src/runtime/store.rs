@@ -15,6 +15,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
 
 use super::snapshot::Snapshot;
 
@@ -23,18 +24,22 @@ use super::snapshot::Snapshot;
 pub struct Store {
     current: ArcSwap<Snapshot>,
     version: AtomicU64,
+    /// For who waits for a change and decides nothing: tunnels.
+    changed: watch::Sender<()>,
 }
 
 impl Store {
     /// Starts with a snapshot: there is no state without policy.
     pub fn new(first: Snapshot) -> Self {
-        Self { version: AtomicU64::new(0), current: ArcSwap::from_pointee(first) }
+        let (version, changed) = (AtomicU64::new(0), watch::Sender::new(()));
+        Self { version, changed, current: ArcSwap::from_pointee(first) }
     }
 
     /// Makes `snapshot` the current one, for every request that is decided from now on.
     pub fn publish(&self, snapshot: Snapshot) {
         self.current.store(Arc::new(snapshot));
         self.version.fetch_add(1, Ordering::Release);
+        self.changed.send_replace(());
     }
 
     /// The current snapshot; for everything but requests.
@@ -68,6 +73,11 @@ impl SnapshotCache {
         let version = store.version.load(Ordering::Acquire);
         let held = RefCell::new((version, Rc::new(Pinned(store.load()))));
         Self { store, held }
+    }
+
+    /// Hears of every snapshot that is published from here on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.store.changed.subscribe()
     }
 
     /// The current snapshot. Load it once per request: two loads may differ.

@@ -20,6 +20,7 @@ mod mirror;
 mod process;
 mod rate_limit;
 mod route;
+mod security;
 mod spans;
 
 pub use backend::{AttemptOutcome, BackendMetrics, RetryDenied, RetryReason, TlsFault};
@@ -31,10 +32,11 @@ pub use endpoints::{CheckOutcome, Detector, EndpointMetrics, ProbeOutcome};
 pub use fallback::{FallbackKind, FallbackMetrics};
 pub use identity::{PeerFault, Rotation};
 pub use listener::{ListenerMetrics, ParseError};
-pub use mesh::MeshFault;
+pub use mesh::{CallerFault, MeshFault};
 pub use mirror::{MirrorMetrics, MirrorOutcome};
 pub use rate_limit::{RateLimitMetrics, RateLimitOutcome};
 pub use route::{FaultKind, RouteMetrics, SessionOutcome, TunnelKind};
+pub use security::{InboundSecurity, Security};
 pub use spans::SpansDropped;
 
 use std::{
@@ -87,7 +89,7 @@ macro_rules! families {
 families! {
     REQUESTS: Counter "outrigger_requests_total" ["side", "service", "route", "code", "flag"],
         "Requests that have ended, by the status that the caller got and the access-log flag.",
-        "2 x routes x (53 codes x 17 flags, of which a handful occur)";
+        "2 x routes x (53 codes x 18 flags, of which a handful occur)";
     REQUEST_DURATION: Histogram "outrigger_request_duration_seconds" ["side", "service", "route"],
         "From the complete request head to the last byte of the answer.", "2 x routes x 20";
     REQUESTS_OPEN: Gauge "outrigger_requests_open" ["side", "service", "route"],
@@ -163,7 +165,7 @@ families! {
     UPSTREAM_TLS_FAILURES: Counter "outrigger_upstream_tls_failures_total" ["service", "reason"],
         "Connections to endpoints on which TLS could not be had, by what was wrong.", "services x 28";
     MESH_HANDSHAKES: Counter "outrigger_mesh_handshakes_total" ["side", "result"],
-        "Handshakes of mutual TLS with other sidecars, by what came of them.", "2 x 29";
+        "Handshakes of mutual TLS with other sidecars, by what came of them.", "2 x 31";
     DOWNSTREAM_CONNECTIONS: Counter "outrigger_downstream_connections_total" ["side", "listener"],
         "Connections accepted.", "listeners";
     DOWNSTREAM_CONNECTIONS_OPEN: Gauge "outrigger_downstream_connections_open" ["side", "listener"],
@@ -172,7 +174,7 @@ families! {
         "Connections closed at once because the limit was reached.", "listeners";
     TCP_CONNECTIONS: Counter "outrigger_tcp_connections_total" ["side", "service", "route", "flag"],
         "Connections passed on whole that have ended, by the access-log flag.",
-        "2 x routes x 17 flags, of which a handful occur";
+        "2 x routes x 18 flags, of which a handful occur";
     TCP_CONNECTIONS_OPEN: Gauge "outrigger_tcp_connections_open" ["side", "service", "route"],
         "Connections passed on whole that have begun and not ended.", "2 x routes";
     TCP_CONNECTION_DURATION: Histogram "outrigger_tcp_connection_duration_seconds" ["side", "service", "route"],
@@ -184,6 +186,11 @@ families! {
         "(64 ports + 2) x 7";
     PARSE_ERRORS: Counter "outrigger_downstream_parse_errors_total" ["reason"],
         "Connections that ended because their bytes could not be read as HTTP.", "7";
+    INBOUND_SECURITY: Counter "outrigger_inbound_security_total" ["service", "security"],
+        "Requests and connections passed on whole that were let in, by whether their caller has shown who it is; where this proxy has an identity.",
+        "services x 2";
+    PLAINTEXT_REFUSED: Counter "outrigger_plaintext_refused_total" ["service"],
+        "Requests and connections that were refused because their caller did not show who it is.", "services";
     INFORMATIONAL_DROPPED: Counter "outrigger_informational_dropped_total" [],
         "1xx answers that HTTP/1 could not carry on.", "1";
     TRAILERS_DROPPED: Counter "outrigger_trailers_dropped_total" [],
@@ -242,6 +249,7 @@ struct Counters {
     rate_limits: Mutex<Handles<[Box<str>; 2], RateLimitMetrics>>,
     concurrency: Mutex<Handles<Box<str>, ConcurrencyMetrics>>,
     listeners: Mutex<Handles<(Side, Box<str>), ListenerMetrics>>,
+    inbound_security: Mutex<Handles<Box<str>, InboundSecurity>>,
     detections: detection::Detections,
     mesh_handshakes: mesh::Handshakes,
     parse_errors: [Shared; ParseError::ALL.len()],
@@ -280,6 +288,7 @@ impl Metrics {
             rate_limits: Mutex::new(Handles::new()),
             concurrency: Mutex::new(Handles::new()),
             listeners: Mutex::new(Handles::new()),
+            inbound_security: Mutex::new(Handles::new()),
             detections: detection::Detections::default(),
             mesh_handshakes: mesh::Handshakes::default(),
             parse_errors: Default::default(),

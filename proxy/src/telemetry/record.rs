@@ -11,6 +11,7 @@ pub(crate) use connection::{Arrival, ConnectionRecord};
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version, header::HOST, request::Parts};
+use outrigger_config::SpiffeId;
 use tokio::time::Instant;
 
 use super::{
@@ -177,6 +178,7 @@ impl Record {
             side: self.connection.listener.side,
             listener: &self.connection.listener.label,
             peer: Some(self.connection.peer),
+            peer_identity: self.connection.identity().map(SpiffeId::as_str),
             method: line.method.as_str(),
             authority: authority.or(line.host.as_ref().map(HeaderValue::as_bytes)).unwrap_or_default(),
             // A CONNECT has none.

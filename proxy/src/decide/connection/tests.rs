@@ -96,6 +96,7 @@ fn shown(opening: &Opening) -> String {
         Opening::Http => "http".to_owned(),
         Opening::ReadHello => "read hello".to_owned(),
         Opening::Detect(other) => format!("http, or {}", shown(other)),
+        Opening::Await(other) => format!("mesh, or {}", shown(other)),
         Opening::Refuse { failure, rule } => {
             format!("{} of {} {}", failure.form().reason, rule.service, rule.route)
         }

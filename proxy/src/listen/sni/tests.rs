@@ -45,7 +45,7 @@ fn read(bytes: &[u8]) -> Verdict {
 }
 
 fn named(name: &str) -> Verdict {
-    Verdict::Hello(Some(ServerName(name.into())))
+    Verdict::Hello(Hello { name: Some(ServerName(name.into())), mesh: false })
 }
 
 #[test]
@@ -61,10 +61,10 @@ fn the_name_is_found_among_other_extensions_and_folded() {
 #[test]
 fn a_hello_without_a_name_has_none() {
     for extensions in [None, Some(&[][..]), Some(&[extension(43, &[2, 3, 4])][..])] {
-        assert_eq!(read(&record(&message(extensions))), Verdict::Hello(None));
+        assert_eq!(read(&record(&message(extensions))), Verdict::Hello(Hello::default()));
     }
     for address in ["10.0.0.1", "::1"] {
-        assert_eq!(read(&hello(address.as_bytes())), Verdict::Hello(None), "{address}");
+        assert_eq!(read(&hello(address.as_bytes())), Verdict::Hello(Hello::default()), "{address}");
     }
 }
 
@@ -128,7 +128,7 @@ fn what_is_no_client_hello_is_malformed_at_once() {
 fn a_long_hello_is_refused_when_its_length_is_known() {
     let padding = |count: usize| message(Some(&[extension(21, &vec![0; count])]));
     let fits = padding(MOST - 200);
-    assert_eq!(read(&record(&fits)), Verdict::Hello(None));
+    assert_eq!(read(&record(&fits)), Verdict::Hello(Hello::default()));
     let long = padding(MOST);
     assert_eq!(read(&record(&long[..200])), Verdict::Malformed, "its header says how long it is");
     // The same message that fits into one record is too long in small ones.
@@ -136,6 +136,62 @@ fn a_long_hello_is_refused_when_its_length_is_known() {
     let mut reader = Reader::new();
     let until = small.chunks(1).position(|byte| reader.feed(byte) == Verdict::Malformed);
     assert!(until.is_some_and(|at| at < MOST), "{until:?}");
+}
+
+/// The body of an ALPN extension with these protocols.
+fn protocols(names: &[&[u8]]) -> Vec<u8> {
+    vector(2, &names.iter().flat_map(|name| vector(1, name)).collect::<Vec<u8>>())
+}
+
+#[test]
+fn a_proxy_of_the_mesh_is_told_by_its_protocol() {
+    let mesh = |extensions: &[Vec<u8>]| match read(&record(&message(Some(extensions)))) {
+        Verdict::Hello(hello) => hello.mesh,
+        other => panic!("{other:?}"),
+    };
+    for name in MESH {
+        assert!(mesh(&[extension(16, &protocols(&[name]))]));
+        assert!(mesh(&[extension(51, &[0; 1200]), extension(16, &protocols(&[b"h2", name, b"http/1.1"]))]));
+    }
+    for names in [
+        &[&b"h2"[..], b"http/1.1"][..],
+        &[b"outrigger-h3"],
+        &[b"outrigger-h"],
+        &[b"outrigger-h22"],
+        &[b"Outrigger-h2"],
+        &[b"outrigger"],
+    ] {
+        assert!(!mesh(&[extension(16, &protocols(names))]), "{names:?}");
+    }
+    assert!(!mesh(&[]));
+    let ours = protocols(&[MESH[0]]);
+    for broken in [
+        vec![extension(16, &ours), extension(16, &ours)],
+        vec![extension(16, &[&ours[..], &[0]].concat())],
+        vec![extension(16, &protocols(&[MESH[0], b""]))],
+        vec![extension(16, &[])],
+        vec![extension(16, &ours[..5])],
+    ] {
+        assert!(!mesh(&broken), "{broken:?}");
+    }
+}
+
+#[test]
+fn a_protocol_is_found_however_records_and_segments_cut_it() {
+    let named = [extension(0, &names(&[b"a.b"])), extension(16, &protocols(&[b"x", MESH[1]]))];
+    let message = message(Some(&named));
+    let expected = Verdict::Hello(Hello { name: Some(ServerName("a.b".into())), mesh: true });
+    for size in [1, 2, 7, 50, message.len()] {
+        let bytes: Vec<u8> = message.chunks(size).flat_map(record).collect();
+        for segment in [1, 3, bytes.len()] {
+            let mut reader = Reader::new();
+            let told = bytes
+                .chunks(segment)
+                .map(|chunk| reader.feed(chunk))
+                .find(|verdict| *verdict != Verdict::NeedMore);
+            assert_eq!(told.as_ref(), Some(&expected), "records of {size}, segments of {segment}");
+        }
+    }
 }
 
 proptest! {

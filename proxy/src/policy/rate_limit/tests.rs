@@ -23,6 +23,7 @@ fn limit(requests: u32, burst: u32, by: RateLimitBy) -> Arc<RateLimit> {
 
 struct Caller {
     headers: HeaderMap,
+    identity: Option<SpiffeId>,
     peer: IpAddr,
 }
 
@@ -30,11 +31,16 @@ impl Caller {
     fn new(peer: &str, user: Option<&str>) -> Self {
         let mut headers = HeaderMap::new();
         headers.extend(user.map(|user| (HeaderName::from_static("x-user"), user.parse().unwrap())));
-        Self { headers, peer: peer.parse().unwrap() }
+        Self { headers, identity: None, peer: peer.parse().unwrap() }
+    }
+
+    fn is(self, account: &str) -> Self {
+        Self { identity: Some(SpiffeId::of_account("cluster.local", "shop", account)), ..self }
     }
 
     fn comes(&self, limits: &RateLimits, now: Instant) -> Result<Told, Refused> {
-        limits.admit(&Ask { headers: &self.headers, peer: self.peer, now }, 0)
+        limits
+            .admit(&Ask { headers: &self.headers, identity: self.identity.as_ref(), peer: self.peer, now }, 0)
     }
 }
 
@@ -63,6 +69,21 @@ fn callers_are_told_apart_as_policy_says() {
         ];
         assert_eq!(callers.map(|caller| caller.comes(&limits, now).is_ok()), passed, "{by:?}");
     }
+}
+
+#[test]
+fn identities_are_told_apart_wherever_they_call_from_and_the_anonymous_share_one_count() {
+    let now = Instant::now();
+    let limits = RateLimits::new(vec![limit(1, 1, RateLimitBy::Identity)]).unwrap();
+    let callers = [
+        Caller::new("10.0.0.1", None).is("cart"),
+        Caller::new("10.0.0.1", None).is("web"),
+        Caller::new("10.0.0.2", None).is("cart"),
+        Caller::new("10.0.0.1", None),
+        Caller::new("10.0.0.3", None),
+    ];
+    let passed = callers.map(|caller| caller.comes(&limits, now).is_ok());
+    assert_eq!(passed, [true, true, false, true, false]);
 }
 
 #[test]

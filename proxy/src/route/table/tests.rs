@@ -75,6 +75,7 @@ pub(super) fn table(sources: &[RouteRule]) -> RouteTable {
                 rewrite: None,
                 cors: None,
                 rate_limits: None,
+                security: None,
                 concurrency: None,
                 fault: None,
                 fallback: None,

@@ -37,6 +37,7 @@ impl Builder<'_> {
         let old = self.previous.and_then(|previous| previous.inbound(key));
         if let Some(old) = old
             && old.source == *from
+            && old.app.rule.security.is_some() == self.secure
         {
             return Ok(old.clone());
         }
@@ -64,15 +65,26 @@ impl Builder<'_> {
             // It acts at the caller.
             circuit_breaker: None,
         });
+        let security = self.secure.then(|| self.metrics.inbound_security(&backend.label));
         let is_opaque = from.protocol == InboundProtocol::Tcp;
         let (rate_limits, concurrency) = match is_opaque {
             true => (None, None),
             false => (self.rate_limits(from, counted)?, self.concurrency(from, counted)?),
         };
-        let rule =
-            Rule { rate_limits, concurrency, ..self.default_rule(Side::Inbound, &backend, (None, None))? };
-        let connections = self.app_connections(from.protocol, &backend);
-        Ok(App { address: from.app, service: from.service.clone(), rule: Arc::new(rule), connections })
+        let rule = Rule {
+            rate_limits,
+            concurrency,
+            security: security.clone(),
+            ..self.default_rule(Side::Inbound, &backend, (None, None))?
+        };
+        let connections = self.app_connections(from.protocol, &backend, security);
+        Ok(App {
+            address: from.app,
+            service: from.service.clone(),
+            mtls: from.mtls,
+            rule: Arc::new(rule),
+            connections,
+        })
     }
 
     fn rate_limits(

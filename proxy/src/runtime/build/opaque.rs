@@ -15,6 +15,7 @@ use crate::{
         opaque::{ConnectionBackend, ConnectionRoutes, ConnectionRule, Opaque},
         snapshot::{Backend, Port},
     },
+    telemetry::metrics::InboundSecurity,
 };
 
 /// Every backend that the connection rules of a port point at.
@@ -49,15 +50,21 @@ impl Builder<'_> {
         says_nothing.then(|| Arc::new(self.default_connections(Side::Outbound, backend)))
     }
 
-    pub(super) fn app_connections(&self, protocol: InboundProtocol, backend: &Arc<Backend>) -> Connections {
-        let rule = || Arc::new(self.default_connections(Side::Inbound, backend));
+    pub(super) fn app_connections(
+        &self,
+        protocol: InboundProtocol,
+        backend: &Arc<Backend>,
+        security: Option<Arc<InboundSecurity>>,
+    ) -> Connections {
+        let rule =
+            || Arc::new(ConnectionRule { security, ..self.default_connections(Side::Inbound, backend) });
         match protocol {
             InboundProtocol::Tcp => Connections::Whole(rule()),
             InboundProtocol::Detect => Connections::Either(rule()),
             InboundProtocol::Auto
             | InboundProtocol::Http1
             | InboundProtocol::Http2
-            | InboundProtocol::Grpc => Connections::Requests,
+            | InboundProtocol::Grpc => Connections::Requests(rule()),
         }
     }
 
@@ -76,6 +83,7 @@ impl Builder<'_> {
             origin: Some(from.origin.clone()),
             tls: default.tls,
             settings: from.settings.clone(),
+            security: None,
             total_weight: backends.iter().map(|backend| u64::from(backend.weight)).sum(),
             backends,
         })
@@ -101,6 +109,7 @@ impl Builder<'_> {
             settings: backend.settings.clone(),
             backends: [ConnectionBackend { weight: 1, target: Ok(backend.clone()) }].into(),
             total_weight: 1,
+            security: None,
             metrics: self.metrics.connections(side, &backend.label, "default"),
         }
     }

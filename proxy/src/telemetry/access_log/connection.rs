@@ -21,6 +21,10 @@ pub struct ConnectionEntry<'a> {
     pub listener: &'a str,
     /// Who connected.
     pub peer: SocketAddr,
+    /// Who it has proved to be.
+    pub peer_identity: Option<&'a str>,
+    /// The port that its proxy says it has dialled.
+    pub named_port: Option<u16>,
     /// `TLS` where a ClientHello was read, else `TCP`.
     pub protocol: &'a str,
     /// The server name of the ClientHello.
@@ -55,6 +59,8 @@ pub const CONNECTION_FIELDS: &[(&str, &str)] = &[
     ("side", "`inbound` or `outbound`."),
     ("listener", "The address of the listener, as the policy gives it."),
     ("peer", "The caller's address and port."),
+    ("peer_identity", "The SPIFFE ID that the caller has shown; absent where it is anonymous."),
+    ("named_port", "The port that the caller's proxy says its app has dialled; where it speaks mutual TLS."),
     ("protocol", "`TLS` where a ClientHello was read, else `TCP`."),
     ("server_name", "The server name of the ClientHello."),
     ("flags", "The flag of what ended it, if that was no orderly end."),
@@ -82,6 +88,12 @@ impl ConnectionEntry<'_> {
         push_word(out, "side", self.side.as_str());
         push_text(out, "listener", self.listener.as_bytes());
         push_address(out, "peer", Some(self.peer));
+        if let Some(id) = self.peer_identity {
+            push_text(out, "peer_identity", id.as_bytes());
+        }
+        if let Some(port) = self.named_port {
+            push_number(out, "named_port", u64::from(port));
+        }
         push_word(out, "protocol", self.protocol);
         if let Some(name) = self.server_name {
             push_text(out, "server_name", name.as_bytes());
@@ -119,6 +131,8 @@ mod tests {
             side: Side::Outbound,
             listener: "127.0.0.1:15001",
             peer: "127.0.0.1:40000".parse().expect("an address"),
+            peer_identity: Some("spiffe://a/b"),
+            named_port: Some(5432),
             protocol: "TLS",
             server_name: Some("db.example.com"),
             flag: Some(Flag::UR),
@@ -139,7 +153,7 @@ mod tests {
             value,
             json!({
                 "time": "2024-02-29T12:34:56.007Z", "side": "outbound", "listener": "127.0.0.1:15001",
-                "peer": "127.0.0.1:40000", "protocol": "TLS", "server_name": "db.example.com", "flags": "UR",
+                "peer": "127.0.0.1:40000", "peer_identity": "spiffe://a/b", "named_port": 5432, "protocol": "TLS", "server_name": "db.example.com", "flags": "UR",
                 "reason": "upstream_cut", "bytes_in": 3, "bytes_out": 5, "duration_ms": 1.005, "attempts": 2,
                 "upstream": "[::1]:80", "service": "shop/db:5432", "route": "default",
                 "trace_id": "00000000000000000000000000000003", "dice": "0x000000000000000b",

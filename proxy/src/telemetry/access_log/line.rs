@@ -23,6 +23,8 @@ pub struct Entry<'a> {
     pub listener: &'a str,
     /// Who sent it.
     pub peer: Option<SocketAddr>,
+    /// Who the sender has proved to be.
+    pub peer_identity: Option<&'a str>,
     /// Its method.
     pub method: &'a str,
     /// Host or `:authority`.
@@ -69,6 +71,7 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("side", "`inbound` or `outbound`."),
     ("listener", "The address of the listener, as the policy gives it."),
     ("peer", "The caller's address and port."),
+    ("peer_identity", "The SPIFFE ID that the caller has shown; absent where it is anonymous."),
     ("method", "The method."),
     ("authority", "Host or `:authority`, as the caller sent it."),
     ("path", "Path and query, as the caller sent them."),
@@ -110,6 +113,9 @@ impl Entry<'_> {
         push_word(out, "side", self.side.as_str());
         push_text(out, "listener", self.listener.as_bytes());
         push_address(out, "peer", self.peer);
+        if let Some(id) = self.peer_identity {
+            push_text(out, "peer_identity", id.as_bytes());
+        }
         push_text(out, "method", self.method.as_bytes());
         push_text(out, "authority", self.authority);
         push_text(out, "path", self.path);

@@ -32,6 +32,7 @@ fn entry(path: &[u8]) -> Entry<'_> {
         side: Side::Inbound,
         listener: "l",
         peer: None,
+        peer_identity: None,
         method: "GET",
         authority: b"a",
         path,

@@ -12,8 +12,8 @@ use prometheus::{
 use super::{
     super::histogram::Sum, AttemptOutcome, BreakerLimit, CheckOutcome, Counters, Detector, Direction,
     FAMILIES, FallbackKind, Family, FaultKind, Kind, MeshFault, MirrorOutcome, ParseError, PriorityClass,
-    ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, SessionOutcome, TunnelKind,
-    process::Process,
+    ProbeOutcome, RateLimitOutcome, RetryDenied, RetryReason, RouteMetrics, Security, SessionOutcome,
+    TunnelKind, process::Process,
 };
 use crate::{
     balance::State,
@@ -55,6 +55,7 @@ impl Collector for Scrape {
         families.rate_limits(&self.counters);
         families.concurrency(&self.counters);
         families.listeners(&self.counters);
+        families.security(&self.counters);
         families.events(&self.counters);
         families.process(&Process::read());
         families.into_proto()
@@ -313,6 +314,16 @@ impl Families {
                 self.push(super::DOWNSTREAM_CONNECTIONS_OPEN, &labels, open as f64);
             }
             self.push_touched(super::DOWNSTREAM_CONNECTIONS_REFUSED, &labels, listener.refused.get());
+        }
+    }
+
+    fn security(&mut self, counters: &Counters) {
+        for one in counters.inbound_security.lock().alive() {
+            for how in Security::ALL {
+                let values = [&*one.service, how.as_str()];
+                self.push_touched(super::INBOUND_SECURITY, &values, one.total(*how));
+            }
+            self.push_touched(super::PLAINTEXT_REFUSED, &[&one.service], one.total_refused());
         }
     }
 

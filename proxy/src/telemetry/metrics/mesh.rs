@@ -2,33 +2,50 @@
 //!
 //! One handshake makes one connection, so any thread may count: no request does.
 
-use super::{super::shard::Shared, Metrics, PeerFault, TlsFault};
+use super::{
+    super::shard::{Shared, label_values},
+    Metrics, PeerFault, TlsFault,
+};
 use crate::ctx::Side;
+
+label_values! {
+    /// What a caller does wrong that offers to speak mutual TLS, beside what both sides can.
+    CallerFault {
+        /// Its handshake, or the frame behind it, does not come in time.
+        Timeout = "timeout",
+        /// The frame before bytes that are passed on is none that is known here.
+        Frame = "unknown_frame",
+    }
+}
 
 /// Why a handshake between sidecars came to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MeshFault {
     /// The certificate of the peer is refused.
     Peer(PeerFault),
+    /// A caller's handshake fails for something else.
+    Caller(CallerFault),
     /// Anything else.
     Tls(TlsFault),
 }
 
 impl MeshFault {
     /// How many there are, those that have one word counted twice.
-    pub(super) const COUNT: usize = TlsFault::ALL.len() + PeerFault::ALL.len();
+    pub(super) const COUNT: usize = TlsFault::ALL.len() + PeerFault::ALL.len() + CallerFault::ALL.len();
 
     /// Every fault, each word once.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         let peers = PeerFault::ALL.iter().map(|fault| Self::from(*fault));
         let own = |fault: &Self| matches!(fault, Self::Peer(_));
-        TlsFault::ALL.iter().map(|fault| Self::Tls(*fault)).chain(peers.filter(own))
+        let callers = CallerFault::ALL.iter().map(|fault| Self::Caller(*fault));
+        TlsFault::ALL.iter().map(|fault| Self::Tls(*fault)).chain(peers.filter(own)).chain(callers)
     }
 
     /// The fault as metrics and logs print it.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Peer(fault) => fault.as_str(),
+            Self::Caller(fault) => fault.as_str(),
             Self::Tls(fault) => fault.as_str(),
         }
     }
@@ -38,7 +55,14 @@ impl MeshFault {
         match self {
             Self::Tls(fault) => fault as usize,
             Self::Peer(fault) => TlsFault::ALL.len() + fault as usize,
+            Self::Caller(fault) => TlsFault::ALL.len() + PeerFault::ALL.len() + fault as usize,
         }
+    }
+}
+
+impl From<CallerFault> for MeshFault {
+    fn from(fault: CallerFault) -> Self {
+        Self::Caller(fault)
     }
 }
 

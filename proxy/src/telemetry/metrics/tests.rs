@@ -42,10 +42,12 @@ outrigger_fallbacks_total{service,kind}
 outrigger_faults_total{service,route,kind}
 outrigger_health_changes_total{service,to}
 outrigger_health_checks_total{service,outcome}
+outrigger_inbound_security_total{service,security}
 outrigger_informational_dropped_total{}
 outrigger_mesh_handshakes_total{side,result}
 outrigger_mirror_requests_open{service}
 outrigger_mirror_requests_total{service,outcome}
+outrigger_plaintext_refused_total{service}
 outrigger_protocol_detections_total{side,port,outcome}
 outrigger_rate_limit_callers{service,policy}
 outrigger_rate_limit_requests_total{service,policy,outcome}
@@ -99,7 +101,7 @@ type Touched = (
     (Arc<CircuitBreakerMetrics>, Arc<Limits>, Arc<FallbackMetrics>),
     Arc<ListenerMetrics>,
     Arc<EndpointMetrics>,
-    Arc<RateLimitMetrics>,
+    (Arc<RateLimitMetrics>, Arc<InboundSecurity>),
     Arc<ConcurrencyMetrics>,
 );
 
@@ -164,12 +166,25 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.spans_queued(20);
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
+    let security = metrics.inbound_security("shop/cart:80");
+    Security::ALL.iter().for_each(|how| security.came(1, *how));
+    security.refused();
     let limit = metrics.rate_limit("shop/cart", "shop/limits");
     let load = metrics.concurrency("shop/cart");
     load.set_baseline(Duration::from_millis(2));
     PriorityClass::ALL.iter().for_each(|class| load.refused(1, *class));
     RateLimitOutcome::ALL.iter().for_each(|outcome| limit.count(0, *outcome));
-    (route, connections, backend, mirror, (breaker, limits, fallback), listener, endpoints, limit, load)
+    (
+        route,
+        connections,
+        backend,
+        mirror,
+        (breaker, limits, fallback),
+        listener,
+        endpoints,
+        (limit, security),
+        load,
+    )
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::Failure,
+    identity::Peer,
     listen::{Listener, original_dst::Dialled},
     runtime::opaque::ConnectionRule,
     telemetry::{
@@ -16,7 +17,7 @@ use crate::{
         metrics::Direction,
         trace::{Ended, FinishedPassage, Passed, PassedEnd, Tracing},
     },
-    tunnel::{End, Peer},
+    tunnel::{self, End},
     worker::Worker,
 };
 
@@ -26,6 +27,8 @@ pub(crate) struct ConnectionRecord {
     worker: Rc<Worker>,
     listener: Arc<Listener>,
     peer: SocketAddr,
+    authenticated: Option<Rc<Peer>>,
+    named_port: Option<u16>,
     rule: Arc<ConnectionRule>,
     accepted: Instant,
     server_name: Option<Box<str>>,
@@ -47,6 +50,10 @@ pub(crate) struct ConnectionRecord {
 pub(crate) struct Arrival {
     pub(crate) listener: Arc<Listener>,
     pub(crate) peer: SocketAddr,
+    /// Who the caller has proved to be; `None`: it is anonymous.
+    pub(crate) authenticated: Option<Rc<Peer>>,
+    /// The port that the caller's proxy says it has dialled.
+    pub(crate) named_port: Option<u16>,
     pub(crate) dialled: Dialled,
     pub(crate) accepted: Instant,
 }
@@ -65,6 +72,8 @@ impl ConnectionRecord {
             worker: worker.clone(),
             listener: arrival.listener.clone(),
             peer: arrival.peer,
+            authenticated: arrival.authenticated.clone(),
+            named_port: arrival.named_port,
             rule: rule.clone(),
             accepted: arrival.accepted,
             server_name: None,
@@ -94,10 +103,10 @@ impl ConnectionRecord {
     }
 
     /// Bytes were passed on.
-    pub(crate) fn moved(&mut self, from: Peer, bytes: u64) {
+    pub(crate) fn moved(&mut self, from: tunnel::Peer, bytes: u64) {
         let (sum, direction) = match from {
-            Peer::Caller => (&mut self.bytes_in, Direction::In),
-            Peer::Upstream => (&mut self.bytes_out, Direction::Out),
+            tunnel::Peer::Caller => (&mut self.bytes_in, Direction::In),
+            tunnel::Peer::Upstream => (&mut self.bytes_out, Direction::Out),
         };
         *sum += bytes;
         self.rule.metrics.moved(self.worker.id, direction, bytes);
@@ -113,8 +122,8 @@ impl ConnectionRecord {
     pub(crate) fn ended(mut self, end: End) {
         self.failure = match end {
             End::Closed(_) => None,
-            End::Reset(Peer::Caller) => Some(Failure::DownstreamGone),
-            End::Reset(Peer::Upstream) => Some(Failure::UpstreamCut),
+            End::Reset(tunnel::Peer::Caller) => Some(Failure::DownstreamGone),
+            End::Reset(tunnel::Peer::Upstream) => Some(Failure::UpstreamCut),
             End::Idle => Some(Failure::StreamIdle),
         };
         self.complete = true;
@@ -145,6 +154,8 @@ impl ConnectionRecord {
             side: self.listener.side,
             listener: &self.listener.label,
             peer: self.peer,
+            peer_identity: self.authenticated.as_ref().map(|peer| peer.id().as_str()),
+            named_port: self.named_port,
             protocol: if self.tls { "TLS" } else { "TCP" },
             server_name: self.server_name.as_deref(),
             flag: form.map(|form| form.flag),

@@ -11,6 +11,7 @@ fn entry() -> Entry<'static> {
         side: Side::Outbound,
         listener: "127.0.0.1:15001",
         peer: Some("127.0.0.1:40000".parse().expect("an address")),
+        peer_identity: Some("spiffe://a/b"),
         method: "GET",
         authority: b"cart.shop",
         path: b"/items?id=7",
@@ -48,7 +49,7 @@ fn a_line_has_every_field() {
         value,
         json!({
             "time": "2024-02-29T12:34:56.007Z", "side": "outbound", "listener": "127.0.0.1:15001",
-            "peer": "127.0.0.1:40000", "method": "GET", "authority": "cart.shop", "path": "/items?id=7",
+            "peer": "127.0.0.1:40000", "peer_identity": "spiffe://a/b", "method": "GET", "authority": "cart.shop", "path": "/items?id=7",
             "protocol": "HTTP/1.1", "status": 503, "flags": "UF", "reason": "connect_failed",
             "fallback": "stale", "bytes_in": 0,
             "bytes_out": 1234567890, "duration_ms": 1.005, "attempts": 2, "upstream": "[::1]:80",
