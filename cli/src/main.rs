@@ -2,6 +2,8 @@
 //!
 //! Exit codes are part of the interface: 0 fine, 1 findings, 2 usage or bad input.
 
+mod admin;
+mod certs;
 mod check;
 mod control_plane;
 mod demo;
@@ -42,6 +44,7 @@ enum Command {
     Explain(explain::Explain),
     Test(test::Test),
     Diff(diff::Diff),
+    Certs(certs::Certs),
     Intercept(intercept::Intercept),
     Reference(reference::Reference),
     Schema(schema::Schema),
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Command::Explain(explain) => explain.run(),
         Command::Test(test) => test.run(),
         Command::Diff(diff) => diff.run(),
+        Command::Certs(certs) => certs.run(),
         Command::Intercept(intercept) => intercept.run(),
         Command::Reference(reference) => reference.run(),
         Command::Schema(schema) => schema.run(),

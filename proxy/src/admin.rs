@@ -5,6 +5,7 @@
 //! open in the same browser must not be able to end the proxy.
 
 mod answer;
+pub mod certs;
 mod config_dump;
 mod page;
 pub mod services;
@@ -25,7 +26,7 @@ use tokio::{
 use tower::{Service, ServiceBuilder};
 use tower_http::{catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 
-use self::services::ServiceView;
+use self::{certs::CertsView, services::ServiceView};
 use crate::{
     runtime::status::{Asked, Status},
     telemetry::{logging::LogLevel, metrics::Metrics},
@@ -52,6 +53,8 @@ pub struct AdminState {
     pub log_level: Option<LogLevel>,
     /// The destinations as they are now; asked once per request to `/services`.
     pub services: Box<dyn Fn() -> Vec<ServiceView> + Send + Sync>,
+    /// Who the proxy is now; asked once per request to `/certs`.
+    pub certs: Box<dyn Fn() -> CertsView + Send + Sync>,
 }
 
 impl std::fmt::Debug for AdminState {
@@ -150,19 +153,21 @@ enum Room {
     Metrics,
     ConfigDump,
     Services,
+    Certs,
     Logging,
     Drain,
     Quit,
 }
 
 /// Every path, what it is for, and what it does, in the words of the page.
-const ROOMS: [(&str, Room, &str); 9] = [
+const ROOMS: [(&str, Room, &str); 10] = [
     ("/", Room::Page, "this page"),
     ("/ready", Room::Ready, "200 when the proxy serves; 503 with the reason when it does not"),
     ("/live", Room::Live, "200 while the process works"),
     ("/metrics", Room::Metrics, "Prometheus metrics"),
     ("/config_dump", Room::ConfigDump, "the policy in use, and why the last change was refused"),
     ("/services", Room::Services, "destinations with their endpoints now; ?o=table for people"),
+    ("/certs", Room::Certs, "who this proxy is to other sidecars, until when, and whom it believes"),
     ("/logging", Room::Logging, "POST ?level=info|debug|target=level: changes the log level; GET shows it"),
     ("/drain", Room::Drain, "POST: not ready from now on, then an orderly end"),
     ("/quit", Room::Quit, "POST: an orderly end at once"),
@@ -207,6 +212,7 @@ fn respond<B>(state: &AdminState, request: Request<B>) -> Response<Full<Bytes>> 
         Room::Metrics => answer::typed(Metrics::CONTENT_TYPE, state.metrics.render()),
         Room::ConfigDump => answer::json(StatusCode::OK, &config_dump::dump(&state.status)),
         Room::Services => services::answer(&(state.services)(), query),
+        Room::Certs => answer::json(StatusCode::OK, &(state.certs)()),
         Room::Logging if posted => set_level(state, query),
         Room::Logging => answer::json(StatusCode::OK, &serde_json::json!({"level": level(state)})),
         Room::Drain => end(&state.status, Asked::Drain),

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use crate::{
-    admin::{Admin, AdminState, services::ServiceView},
+    admin::{Admin, AdminState, certs::CertsView, services::ServiceView},
     app::{Options, StartError},
     balance::keeper::Keeper,
     ctx::Side,
@@ -363,11 +363,12 @@ fn admin_state(
     store: &Arc<Store>,
     log_level: Option<LogLevel>,
 ) -> AdminState {
-    let store = store.clone();
+    let (store, of_certs) = (store.clone(), store.clone());
     AdminState {
         status: status.clone(),
         metrics: metrics.clone(),
         log_level,
+        certs: Box::new(move || CertsView::of(of_certs.load().identity.as_deref(), SystemTime::now())),
         services: Box::new(move || {
             let snapshot = store.load();
             snapshot.services.iter().map(|service| ServiceView::of(&snapshot, service)).collect()

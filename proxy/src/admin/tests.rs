@@ -48,6 +48,7 @@ fn state() -> Arc<AdminState> {
         metrics: Metrics::new(1),
         log_level: None,
         services: Box::new(move || vec![service.clone()]),
+        certs: Box::new(|| CertsView { identity: None }),
     })
 }
 
@@ -221,4 +222,9 @@ fn parameters_are_decoded() {
     assert_eq!(parameter("level=%zz%4", "level").as_deref(), Some("%zz%4"));
     assert_eq!(parameter("level", "level").as_deref(), Some(""));
     assert_eq!(parameter("levels=1", "level"), None);
+}
+
+#[tokio::test]
+async fn a_proxy_without_identity_says_so() {
+    assert_eq!(get(&state(), "/certs").await, (StatusCode::OK, "{\n  \"identity\": null\n}\n".into()));
 }
