@@ -1,5 +1,7 @@
 //! The backends of a rule: their shares, their endpoints, and the request as each would get it.
 
+pub(super) mod security;
+
 use http::uri::Scheme;
 use outrigger_config::model::{self, AppProtocol, Endpoints, InboundListener, RouteRule, ServicePort};
 
@@ -7,7 +9,7 @@ use super::{
     Admitted, Explainer, answered, callee, circuit_breaker,
     hears::Hears,
     refusal,
-    report::{Endpoint, Mirror, Outcome, Security, Sent, Share, Tls},
+    report::{Endpoint, Mirror, Outcome, Sent, Share, Tls},
     resolution, sent, usable,
 };
 use crate::{
@@ -18,7 +20,6 @@ use crate::{
     policy::deadline,
     request::switch::Switch,
     runtime::snapshot::{Backend, Rule},
-    upstream::security::{self, Means, Why},
 };
 
 impl Explainer {
@@ -141,6 +142,9 @@ impl Explainer {
         let sent = self.sent(&direct.rule, None, admitted, (protocol, &Scheme::HTTP));
         let is_loop = to.parse().is_ok_and(|address| self.own.contains(address));
         let mut share = Share::of(&name(direct.backend()), 1, 100.0);
+        // An endpoint of a Service, by its own address, where there is more to say of it.
+        let listed = self.endpoints(direct.backend()).into_iter();
+        share.endpoints = listed.filter(|one| one.address == to && one.security.told).collect();
         share.outcome = match &sent {
             Err(failure) => Outcome::Refuse(refusal(*failure, caller)),
             Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
@@ -189,7 +193,7 @@ impl Explainer {
     fn listed(&self, port: &ServicePort) -> Vec<Endpoint> {
         let of = |endpoints: &&std::sync::Arc<Endpoints>| endpoints.service == *port;
         let listed = self.resources.endpoints.iter().find(of).map_or(&[][..], |of| &of.endpoints);
-        let means = self.means(port);
+        let security = self.security(port);
         let told = listed.iter().map(|endpoint| {
             let (address, is_loop) = match &endpoint.address {
                 model::EndpointAddress::Ip(address) => (address.to_string(), self.own.contains(*address)),
@@ -200,29 +204,11 @@ impl Explainer {
                 weight: endpoint.weight,
                 zone: endpoint.zone.as_ref().map(ToString::to_string),
                 origin: endpoint.origin.to_string(),
-                security: means(endpoint),
+                security: security(endpoint),
                 is_loop,
             }
         });
         told.collect()
-    }
-
-    /// How endpoints of a Service port are spoken to: decided by the data path's own function.
-    fn means(&self, port: &ServicePort) -> impl Fn(&model::Endpoint) -> Security {
-        let own = self.resources.workload.identity.as_ref();
-        let of = resolution::destination(&self.resources, port);
-        let outward = of.and_then(|of| of.tls.as_ref());
-        let mode = of.and_then(|of| of.ports.iter().find(|one| one.port == port.port)).map(|one| one.mtls);
-        move |endpoint| {
-            let peer = endpoint.identity.as_ref();
-            let told = own.is_some() || peer.is_some();
-            let (by, why) = match security::choose(own, peer, mode.unwrap_or_default(), outward) {
-                Means::Mesh { .. } => ("mtls", None),
-                Means::Outward(_) => ("tls", None),
-                Means::Plain(why) => ("plaintext", Some(why.text())),
-            };
-            Security { by, identity: peer.map(ToString::to_string), why, told }
-        }
     }
 
     /// The app behind an inbound listener.
@@ -237,12 +223,7 @@ impl Explainer {
                 weight: endpoint.weight,
                 zone: None,
                 origin: app.map(|(_, origin)| origin.to_string()).unwrap_or_default(),
-                security: Security {
-                    by: "plaintext",
-                    identity: None,
-                    why: Some(Why::NoEndpoint.text()),
-                    told: false,
-                },
+                security: Self::to_app(),
                 is_loop: self.own.contains(endpoint.address),
             }
         });

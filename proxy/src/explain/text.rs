@@ -10,9 +10,9 @@ use std::fmt::Write as _;
 
 use super::{
     report::{
-        Candidate, Change, Hashed, HeaderChange, Mirror, Object, Outcome, Report, Security, Sent, Setting,
-        Share, Step,
+        Candidate, Change, Hashed, HeaderChange, Mirror, Object, Outcome, Report, Sent, Setting, Share, Step,
     },
+    shares::security,
     summary::{ended, percent, refused},
 };
 
@@ -39,15 +39,6 @@ impl Report {
         page.retry(self);
         page.section("note", &self.notes);
         page.out
-    }
-}
-
-/// How an endpoint is spoken to, where that is worth saying.
-fn spoken(security: &Security) -> String {
-    match (security.by, &security.identity, security.why) {
-        ("mtls", Some(identity), _) => format!(", mTLS to {identity}"),
-        ("plaintext", _, Some(why)) if security.told => format!(", plaintext: {why}"),
-        _ => String::new(),
     }
 }
 
@@ -249,7 +240,7 @@ impl Page {
         let weight = if uneven { format!(", weight {}", endpoint.weight) } else { String::new() };
         let zone = endpoint.zone.as_ref().map(|zone| format!(", zone {zone}")).unwrap_or_default();
         let own = if endpoint.is_loop { ", this proxy's own listener: 508 loop" } else { "" };
-        let by = spoken(&endpoint.security);
+        let by = security::words(&endpoint.security);
         format!("{}{weight}{zone}{by}{own}{}", endpoint.address, self.place(Some(&endpoint.origin)))
     }
 

@@ -263,7 +263,7 @@ pub(super) async fn http2(
         // Where our certificate has changed there is perhaps no room for a link made with the new one: an old one does.
         let got = match limits.take(Wanted::Connection) {
             Some(permit) => Some(Got::Permit(permit)),
-            None => match pool.http2.free(|link| link.generation() != pool.generation()) {
+            None => match pool.http2.free(|link| link.others.next(limits, pool.who) == Next::Own) {
                 Some(place) => return Ok(place),
                 None => got(worker, plan, limits, (pool.who, Some(pool))).await?,
             },
@@ -298,7 +298,10 @@ fn in_turn(pool: &Rc<EndpointPool>, limits: &Arc<Limits>) -> Option<Place> {
 pub(super) fn offer_room(pool: &Rc<EndpointPool>, limits: &Arc<Limits>) {
     while limits.wait_for_connections() > 0 {
         let next = |connection: &http2::Connection| connection.others.next(limits, pool.who) == Next::Own;
-        let Some(connection) = pool.http2.with_room(next) else { return };
+        // Those on which our last certificate was shown come after all others.
+        let current = |link: &http2::Connection| link.generation() == pool.generation() && next(link);
+        let room = pool.http2.with_room(current).or_else(|| pool.http2.with_room(next));
+        let Some(connection) = room else { return };
         let Some(number) = limits.offer(pool.who) else { return };
         pool.kept.borrow_mut().insert(number, Kept::Http2(Place::take(&connection)));
     }
