@@ -55,8 +55,8 @@ impl Why {
     }
 }
 
-/// Decides how an endpoint is spoken to. An endpoint with an identity is spoken to by mutual TLS also where its
-/// destination has TLS for hosts outside: who it is says more than which name it has.
+/// Decides how an endpoint is spoken to. Policy files give an endpoint an identity or its destination TLS for hosts
+/// outside, not both; where both come, who it is says more than which name it has.
 pub(crate) fn choose<I, P, O>(
     own: Option<I>,
     peer: Option<P>,
