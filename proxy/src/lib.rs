@@ -22,7 +22,6 @@ mod body;
 mod bootstrap;
 mod egress;
 mod exchange;
-#[allow(dead_code, unused_imports, reason = "mutual TLS takes this up")]
 mod identity;
 mod inbound;
 mod outbound;

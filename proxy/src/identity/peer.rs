@@ -11,7 +11,7 @@ use super::{PeerFault, Svid};
 /// The other end of a connection whose handshake is finished.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    svid: Svid,
+    id: SpiffeId,
     xfcc: HeaderValue,
 }
 
@@ -28,17 +28,12 @@ impl Peer {
         write!(text, "By={};Hash={};URI={}", own.id(), svid.sha256(), svid.id())
             .expect("writing to a String does not fail");
         let xfcc = HeaderValue::try_from(text).expect("ids have letters, digits and five signs");
-        Ok(Self { svid, xfcc })
+        Ok(Self { id: svid.id().clone(), xfcc })
     }
 
     /// Who it is.
     pub(crate) fn id(&self) -> &SpiffeId {
-        self.svid.id()
-    }
-
-    /// Its certificate.
-    pub(crate) fn svid(&self) -> &Svid {
-        &self.svid
+        &self.id
     }
 
     /// The value of `x-forwarded-client-cert` for the app: `By=<own id>;Hash=<SHA-256>;URI=<peer's id>`.
