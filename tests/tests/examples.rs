@@ -35,6 +35,7 @@ const RUN_ELSEWHERE: &[(&str, &str)] = &[
     ("intercepted.yaml", "../../cli/tests/intercept.rs"),
     ("load-balancing.yaml", "load_balancing.rs"),
     ("mirror.yaml", "mirror.rs"),
+    ("mtls.yaml", "mtls_modes.rs"),
     ("outlier-detection.yaml", "outlier.rs"),
     ("rate-limit.yaml", "rate_limit.rs"),
     ("session-persistence.yaml", "session_persistence.rs"),

@@ -23,6 +23,7 @@ const PAGES: &[Page] = pages![
     "connections",
     "load-balancing",
     "interception",
+    "mtls",
     "precedence",
     "retries",
     "circuit-breaking",

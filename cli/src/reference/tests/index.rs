@@ -21,6 +21,7 @@ pub(super) fn page() -> String {
          | [routing](routing.md) | which rule takes a request, and which backend |\n\
          | [connections](connections.md) | what a port speaks, and what becomes of TCP and TLS |\n\
          | [load balancing](load-balancing.md) | which endpoint of a backend gets a request |\n\
+         | [mutual TLS](mtls.md) | who is called, and by whom: certificates, modes, rotation |\n\
          | [precedence](precedence.md) | which value holds where several policies have one |\n\
          | [retries](retries.md) | what is repeated, and what never is |\n\
          | [outlier detection](outlier-detection.md) | which endpoints are left out because they fail |\n\
