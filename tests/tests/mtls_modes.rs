@@ -345,6 +345,28 @@ async fn who_offers_the_meshs_protocols_must_be_believed_in_every_mode() {
     assert_eq!(app.requests(), 0);
 }
 
+/// Words of failures that only TLS to hosts outside the mesh has.
+const OUTSIDE: [&str; 4] = ["unknown_issuer", "name_mismatch", "bad_certificate", "unread"];
+
+#[tokio::test]
+async fn the_reference_explains_every_result_of_a_handshake() {
+    let domain = Domain::new();
+    let callee = Proxy::start(&domain.callee(([127, 0, 0, 1], 1).into(), "auto", STRICT));
+    let metrics = callee.metrics().await;
+    let samples = metrics.find("outrigger_mesh_handshakes_total", &[("side", "inbound")]);
+    let words: Vec<&str> = samples.map(|sample| sample.labels["result"].as_str()).collect();
+    assert!(words.contains(&"ok") && words.len() > 20, "{words:?}");
+    let page = page();
+    for word in words.into_iter().filter(|word| !OUTSIDE.contains(word)) {
+        assert!(page.contains(&format!("`{word}`")), "docs/reference/mtls.md does not explain `{word}`");
+    }
+}
+
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/mtls.md");
+    fs::read_to_string(path).unwrap()
+}
+
 /// `examples/mtls.yaml` in a folder, for one of its Sidecars: `cart` listens at any free port before `app`, and is called at
 /// `cart`.
 fn example(folder: &Path, sidecar: &str, app: SocketAddr, cart: SocketAddr) -> Proxy {
@@ -385,8 +407,7 @@ async fn the_commands_of_the_reference_make_the_examples_certificates() {
     if skip::without_program("the_commands_of_the_reference", "openssl", "openssl") {
         return;
     }
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/mtls.md");
-    let page = fs::read_to_string(page).unwrap();
+    let page = page();
     let (_, rest) = page.split_once("```sh\n").expect("the page has commands");
     let (commands, _) = rest.split_once("```").expect("the commands end");
     let folder = tempfile::tempdir().unwrap();
