@@ -372,6 +372,32 @@ async fn another_endpoint_answers_where_one_is_somebody_else() {
     .await;
 }
 
+/// A callee that does not believe the caller has served nothing, and says so before it would.
+#[tokio::test]
+async fn a_caller_whom_the_callee_does_not_believe_gets_no_answer() {
+    let domain = Domain::of(&["web", "cart"]);
+    let app = Backend::http1("app").await;
+    let callee = domain.callee(app.address(), "auto").await;
+    // Of another authority, yet it believes the callee's: the first root stays in its bundle.
+    let mut foreign = Authority::new("cluster.local").svid(&domain.id("web"));
+    foreign.bundle_pem += &domain.authority.bundle_pem();
+    foreign.write_to(domain.folder("web"));
+    let caller = domain.caller(Listener::Open, &domain.service("http1", &[callee.inbound(0)]), &[]).await;
+    let mut client = Client::http1(caller.outbound(0), "cart").await;
+    for _ in 0..5 {
+        let answer = client.post("/", "x").await;
+        assert_eq!((answer.status.as_u16(), answer.header("x-outrigger-error")), (503, "tls_failed"));
+    }
+    let mut tunnel = RawClient::connect(caller.outbound(0)).await;
+    tunnel.send(upgrade()).await;
+    tunnel.read_until("x-outrigger-error: tls_failed").await;
+    assert_eq!(app.requests(), 0);
+    let refused = caller.metrics().await;
+    assert!(refused.sum("outrigger_upstream_tls_failures_total", &[("reason", "refused")]) > 0.0);
+    let why = [("side", "inbound"), ("result", "unknown_authority")];
+    assert!(callee.metrics().await.sum(HANDSHAKES, &why) > 0.0);
+}
+
 #[tokio::test]
 async fn failures_beyond_the_link_keep_their_reason() {
     let app = Backend::http1("app").await;

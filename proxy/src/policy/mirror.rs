@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::{
     attempts, outlier_detection,
-    target::{Target, Wish},
+    target::{Picked, Target, Wish},
 };
 use crate::{
     balance::Verdict,
@@ -210,16 +210,22 @@ async fn exchange(
     let Ok(answer) = result else { return outcome };
     picked.observe(started.elapsed());
     let request_done = || watch.is_none_or(Watch::is_taken);
-    match answer.into_body().read_out(ANSWER, request_done).await {
+    let read = answer.into_body().read_out(ANSWER, request_done).await;
+    after(read, &picked).unwrap_or(outcome)
+}
+
+/// What the answer's body makes of a copy; `None`: nothing, it has come whole.
+fn after(read: ReadOut, picked: &Picked) -> Option<MirrorOutcome> {
+    match read {
         ReadOut::Whole => {
             picked.tell(Verdict::Whole);
-            outcome
+            None
         }
         ReadOut::Cut => {
             picked.tell(Verdict::LocalError);
-            MirrorOutcome::Reset
+            Some(MirrorOutcome::Reset)
         }
-        ReadOut::TooLong => MirrorOutcome::AnswerTooLong,
+        ReadOut::TooLong => Some(MirrorOutcome::AnswerTooLong),
     }
 }
 
