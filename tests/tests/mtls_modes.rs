@@ -3,7 +3,7 @@
 
 use std::{fs, net::SocketAddr, path::Path, process::Command, sync::Arc};
 
-use outrigger_config::model::ObjectName;
+use outrigger_config::{SourceFile, check, model::ObjectName};
 use outrigger_proxy::telemetry::metrics::{CallerFault, PeerFault, TlsFault};
 use outrigger_tests::{
     authority::{Authority, Svid, stranger},
@@ -15,7 +15,7 @@ use outrigger_tests::{
     proxy::Proxy,
     raw::{Ended, RawBackend, RawClient, Reply, exchange},
     skip,
-    wait::within,
+    wait::{until, within},
 };
 use rustls::{ClientConfig, crypto::aws_lc_rs::cipher_suite, pki_types::ServerName};
 use tempfile::TempDir;
@@ -200,19 +200,70 @@ async fn a_refusal_says_why_and_ends_the_connection() {
 async fn a_change_of_mode_holds_for_open_connections() {
     let domain = Domain::new();
     let app = Backend::http1("app").await;
-    let callee = Proxy::start(&domain.callee(app.address(), "auto", PERMISSIVE));
-    let caller = Proxy::start(&domain.caller(&domain.sidecar("web", PINNED), &callee, "auto", STRICT));
-    let mut plaintext = Client::http1(callee.inbound(0), "cart").await;
+    let callee = Proxy::start(&domain.callee(app.address(), "http1", PERMISSIVE));
+    let caller = Proxy::start(&domain.caller(&domain.sidecar("web", PINNED), &callee, "http1", STRICT));
+    let mut http1 = Client::http1(callee.inbound(0), "cart").await;
+    let mut http2 = Client::http2(callee.inbound(0), "cart").await;
+    let mut elsewhere = Client::http1(callee.inbound(1), "stock").await;
     let mut mtls = Client::http1(caller.outbound(0), "cart").await;
-    for client in [&mut plaintext, &mut mtls] {
+    for client in [&mut http1, &mut http2, &mut elsewhere, &mut mtls] {
         assert_eq!(client.get("/").await.status, 200);
     }
-    callee.reload(&domain.callee(app.address(), "auto", STRICT)).await;
-    let refused = plaintext.get("/").await;
-    assert_eq!((refused.status.as_u16(), refused.header("x-outrigger-error")), (401, "no_identity"));
+    let one = "{ports: [{service: {name: cart, namespace: shop}, port: 80, mode: Strict}]}";
+    callee.reload(&domain.callee(app.address(), "http1", one)).await;
+    for client in [&mut http1, &mut http2] {
+        let refused = client.get("/").await;
+        assert_eq!((refused.status.as_u16(), refused.header("x-outrigger-error")), (401, "no_identity"));
+        until("the connection to end", || async { client.is_closed().then_some(()) }).await;
+    }
+    for client in [&mut elsewhere, &mut mtls] {
+        assert_eq!(client.get("/").await.status, 200);
+    }
+    callee.reload(&domain.callee(app.address(), "http1", STRICT)).await;
+    assert_eq!(elsewhere.get("/").await.status, 401);
     assert_eq!(mtls.get("/").await.status, 200);
-    callee.reload(&domain.callee(app.address(), "auto", PERMISSIVE)).await;
+    callee.reload(&domain.callee(app.address(), "http1", PERMISSIVE)).await;
     assert_eq!(ask(callee.inbound(0), &app).await, (200, false));
+}
+
+#[tokio::test]
+async fn a_change_of_policy_holds_for_the_next_call() {
+    let domain = Domain::new();
+    let app = Backend::http1("app").await;
+    let callee = Proxy::start(&domain.callee(app.address(), "auto", PERMISSIVE));
+    let known = domain.caller(&domain.sidecar("web", PINNED), &callee, "auto", PERMISSIVE);
+    let disabled = domain.caller(&domain.sidecar("web", PINNED), &callee, "auto", "{mode: Disabled}");
+    let unknown = domain.caller(&anonymous("web", PINNED), &callee, "auto", PERMISSIVE);
+    let caller = Proxy::start(&known);
+    let mut client = Client::http1(caller.outbound(0), "cart").await;
+    for (policy, spoken) in [
+        (None, true),
+        (Some(&disabled), false),
+        (Some(&known), true),
+        (Some(&unknown), false),
+        (Some(&known), true),
+    ] {
+        if let Some(policy) = policy {
+            caller.reload(policy).await;
+        }
+        assert_eq!(client.get("/").await.status, 200);
+        assert_eq!(!app.last().header(XFCC).is_empty(), spoken);
+    }
+    // Whoever answers is another than policy says: nothing is sent, until policy says so.
+    caller
+        .reload(
+            &known.replace(
+                &format!("identity: {}}}", domain.cart.id),
+                &format!("identity: {}}}", domain.web.id),
+            ),
+        )
+        .await;
+    let before = app.requests();
+    let refused = client.get("/").await;
+    assert_eq!((refused.status.as_u16(), refused.header("x-outrigger-error")), (503, "tls_failed"));
+    assert_eq!(app.requests(), before);
+    caller.reload(&known).await;
+    assert_eq!(client.get("/").await.status, 200);
 }
 
 #[tokio::test]
@@ -359,6 +410,15 @@ fn the_reference_explains_every_result_of_a_handshake() {
     for word in tls.chain(peers).chain(callers) {
         assert!(page.contains(&format!("`{word}`")), "docs/reference/mtls.md does not explain `{word}`");
     }
+}
+
+#[test]
+fn the_policy_of_the_reference_is_clean() {
+    let page = page();
+    let (_, rest) = page.split_once("```yaml\n").expect("the page has a policy");
+    let (policy, _) = rest.split_once("```").expect("the policy ends");
+    let checked = check(vec![SourceFile { path: "mtls.md".to_owned(), text: policy.into() }]);
+    assert!(checked.findings.is_empty(), "{}", checked.render_text(false));
 }
 
 fn page() -> String {
