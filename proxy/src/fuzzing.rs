@@ -6,9 +6,14 @@
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use outrigger_config::model::{Limits, Propagation};
+use outrigger_config::{
+    SpiffeId,
+    model::{Limits, Propagation},
+};
+use rustls::pki_types::CertificateDer;
 
 use crate::{
+    identity::Svid,
     listen::{
         detect::{Detector, Verdict},
         header_watch::{HeaderWatch, Protocol},
@@ -145,6 +150,17 @@ pub fn trace_context(bytes: &[u8]) {
     }
 }
 
+/// A certificate that is believed to name somebody names one by every reading: the parser of chains finds the same URI, and no
+/// other.
+pub fn svid(bytes: &[u8]) {
+    let Ok(svid) = Svid::parse(bytes) else { return };
+    let id = svid.id().as_str();
+    assert_eq!(SpiffeId::read(id).as_ref(), Ok(svid.id()));
+    let certificate = CertificateDer::from(bytes);
+    let certificate = webpki::EndEntityCert::try_from(&certificate).expect("it was read");
+    assert!(certificate.valid_uri_names().eq([id]), "{id} is not the only name");
+}
+
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
@@ -154,7 +170,7 @@ mod tests {
     /// Every file of every corpus holds, so a finding stays fixed.
     #[test]
     fn corpora_hold() {
-        let targets: [Target; 7] = [
+        let targets: [Target; 8] = [
             ("client_hello", super::client_hello),
             ("detect", super::detect),
             ("sniff", super::sniff),
@@ -162,6 +178,7 @@ mod tests {
             ("path", super::path),
             ("grpc_timeout", super::grpc_timeout),
             ("trace_context", super::trace_context),
+            ("svid", super::svid),
         ];
         for (name, target) in targets {
             let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus").join(name);

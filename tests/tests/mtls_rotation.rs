@@ -92,7 +92,7 @@ fn identity(folder: &Path) -> String {
 struct Mesh {
     web: End,
     cart: End,
-    _app: Backend,
+    app: Backend,
 }
 
 impl Mesh {
@@ -114,7 +114,7 @@ impl Mesh {
         );
         let policy = mesh::outbound(&[&service]);
         let web = End::start(web, |folder| policy.replacen("spec:\n", &identity(folder), 1)).await;
-        Self { web, cart, _app: app }
+        Self { web, cart, app }
     }
 
     fn address(&self) -> SocketAddr {
@@ -370,4 +370,35 @@ async fn a_policy_names_another_identity() {
     until("the next", || async { (serial().await == format!("\"{}\"", next.serial)).then_some(()) }).await;
     assert_eq!(proxy.generation().await, before);
     load.finish().await;
+}
+
+/// A callee whose certificate has expired refuses handshakes, in every mode serves none of them as plaintext, and is back with the
+/// next certificate.
+#[tokio::test]
+async fn a_callee_whose_certificate_has_expired_is_back_with_the_next() {
+    let authority = Authority::new("cluster.local");
+    let (web, cart) = (authority.account("default", "web"), authority.account("default", "cart"));
+    let short = authority.issue(&cart).ttl(Duration::from_secs(2)).make();
+    let mesh = Mesh::start(&authority.svid(&web), &short).await;
+    let callee = &mesh.cart.proxy;
+    let observer = authority.svid(&authority.account("default", "observer"));
+    within("the end of the certificate", async {
+        while dial(callee.inbound(0), observer.client(&[HTTP2])).await.is_ok() {}
+    })
+    .await;
+    let expired = [("side", "inbound"), ("result", "own_certificate_expired")];
+    assert!(callee.metrics().await.sum("outrigger_mesh_handshakes_total", &expired) >= 1.0);
+    let left = || async {
+        let certs = client::get(callee.admin(), "/certs").await.json();
+        certs["identity"]["certificate"]["seconds_left"].as_i64().unwrap()
+    };
+    assert!(left().await < 0);
+    let mut client = Client::http1(mesh.address(), "cart").await;
+    let answer = client.get("/").await;
+    assert_eq!((answer.status.as_u16(), answer.header("x-outrigger-error")), (503, "tls_failed"));
+    assert_eq!(mesh.app.requests(), 0);
+    mesh.cart.rotate(&authority.svid(&cart)).await;
+    assert!(left().await > 0);
+    let answer = client.get("/").await;
+    assert!(answer.status == 200 && answer.text().contains(&web), "{} {}", answer.status, answer.text());
 }

@@ -122,10 +122,10 @@ impl Credentials {
     /// # Errors
     /// The first thing that makes it unusable.
     pub(crate) fn check(material: Material, terms: &Terms, now: SystemTime) -> Result<Self, Unfit> {
-        let (anchors, authorities) = anchors(&material.bundle)?;
+        let (anchors, authorities): (Vec<_>, Vec<_>) = anchors(&material.bundle)?.into_iter().unzip();
         let trust = Arc::new(Trust {
             domain: terms.trust_domain.clone(),
-            anchors,
+            anchors: anchors.into(),
             algorithms: PROVIDER.signature_verification_algorithms,
         });
         let (leaf, between) =
@@ -136,9 +136,11 @@ impl Credentials {
             let is = svid.id().trust_domain().to_owned();
             return Err(Unfit::TrustDomain { is, mesh: terms.trust_domain.clone() });
         }
-        trust
-            .verify(leaf, between, KeyUsage::server_auth(), UnixTime::since_unix_epoch(since))
-            .map_err(Unfit::Certificate)?;
+        // Those in between may be for one side alone, and it is shown on both.
+        for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+            let at = UnixTime::since_unix_epoch(since);
+            trust.verify(leaf, between, usage, at).map_err(Unfit::Certificate)?;
+        }
         if let Some(expected) = &terms.expected
             && expected != svid.id()
         {
@@ -151,7 +153,7 @@ impl Credentials {
             })?;
         let key = Arc::new(key);
         let server = Arc::new(server(key.clone(), trust.clone()));
-        Ok(Self { generation: next_generation(), svid, key, trust, authorities, server })
+        Ok(Self { generation: next_generation(), svid, key, trust, authorities: authorities.into(), server })
     }
 
     /// Tells them from all others of this process; later ones have greater numbers. Never 0.
@@ -221,19 +223,14 @@ fn server(key: Arc<CertifiedKey>, trust: Arc<Trust>) -> ServerConfig {
     config
 }
 
-/// The bundle for handshakes, and for people.
-fn anchors(
-    bundle: &[CertificateDer<'static>],
-) -> Result<(Box<[TrustAnchor<'static>]>, Box<[Authority]>), Unfit> {
-    let mut anchors = Vec::new();
-    let mut authorities = Vec::new();
-    for (number, certificate) in (1..).zip(bundle) {
+/// Each authority for handshakes, and for people.
+fn anchors(bundle: &[CertificateDer<'static>]) -> Result<Vec<(TrustAnchor<'static>, Authority)>, Unfit> {
+    let anchor = |(number, certificate): (usize, &CertificateDer<'static>)| {
         let unfit = |why: String| Unfit::Authority { number, why };
         let anchor = anchor_from_trusted_cert(certificate).map_err(|error| unfit(error.to_string()))?;
-        anchors.push(anchor.to_owned());
-        authorities.push(Authority::parse(certificate).map_err(unfit)?);
-    }
-    Ok((anchors.into(), authorities.into()))
+        Ok((anchor.to_owned(), Authority::parse(certificate).map_err(unfit)?))
+    };
+    (1..).zip(bundle).map(anchor).collect()
 }
 
 fn next_generation() -> u64 {

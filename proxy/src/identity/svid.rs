@@ -11,6 +11,8 @@ use std::{
 
 use aws_lc_rs::digest;
 use outrigger_config::SpiffeId;
+use rustls::pki_types::CertificateDer;
+use webpki::EndEntityCert;
 use x509_parser::{
     certificate::X509Certificate, extensions::GeneralName, prelude::FromDer as _, time::ASN1Time,
 };
@@ -40,7 +42,14 @@ impl Svid {
             Ok(([], certificate)) => certificate,
             Ok(_) | Err(_) => return Err(PeerFault::MalformedCertificate),
         };
-        let id = SpiffeId::read(only_uri(&certificate)?)?;
+        let uri = only_uri(&certificate)?;
+        // Names are what identities are forged with: where the parser of chains reads another one, or none, nobody is right.
+        let der = CertificateDer::from(leaf);
+        let chained = EndEntityCert::try_from(&der).map_err(|error| PeerFault::of_chain(&error))?;
+        if !chained.valid_uri_names().eq([uri]) {
+            return Err(PeerFault::MalformedName);
+        }
+        let id = SpiffeId::read(uri)?;
         // Section 2: an id without path is an authority's.
         if id.path().is_empty() {
             return Err(PeerFault::PathNotAllowed);

@@ -101,6 +101,7 @@ fn everybody_else_is_refused_by_name_on_both_sides() {
             forge::names(&[(6, CART.as_bytes()), (2, b"\xff")]),
             PeerFault::MalformedName,
         ),
+        ("a URI in parts", &authority, forge::names(&[(0x26, CART.as_bytes())]), PeerFault::MalformedName),
         (
             "names that are no list",
             &authority,
@@ -327,4 +328,26 @@ fn no_key_shows_in_a_dump() {
         shown.contains("shop/sa/web")
             && !shown.contains(&format!("{:?}", &secret[..8]).replace(['[', ']'], ""))
     );
+}
+
+/// Every bit of a good certificate turned over, and every beginning of it: refused, or read as everybody else reads it.
+#[test]
+fn a_certificate_that_was_tampered_with_is_read_by_all_alike() {
+    let authority = Authority::new("root");
+    let shapes = [leaf(&[CART]), forge::names(&[(6, CART.as_bytes()), (2, b"cart"), (6, WEB.as_bytes())])];
+    for (number, shape) in shapes.iter().enumerate() {
+        let certificate = authority.sign(shape).0.to_vec();
+        for bit in 0..certificate.len() * 8 {
+            let mut turned = certificate.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            crate::fuzzing::svid(&turned);
+        }
+        for end in 0..certificate.len() {
+            assert_eq!(
+                Svid::parse(&certificate[..end]),
+                Err(PeerFault::MalformedCertificate),
+                "{number} {end}"
+            );
+        }
+    }
 }
