@@ -49,10 +49,7 @@ pub async fn refusal(to: SocketAddr, config: ClientConfig, probe: &[u8]) -> Opti
     if let Err(error) = tls.write_all(probe).await {
         return Some(error);
     }
-    match within("an answer, or a refusal", tls.read_u8()).await {
-        Ok(_) => None,
-        Err(error) => Some(error),
-    }
+    within("an answer, or a refusal", tls.read_u8()).await.err()
 }
 
 /// Carries plaintext connections to a proxy as one of the mesh would. Dropping it accepts no more.
