@@ -600,7 +600,7 @@ async fn an_identity_has_one_count_wherever_it_calls_from() {
     authority.svid(&authority.account("default", "cart")).write_to(folder.path());
     let text = policy(&folder, (app.address(), "http1"), "Permissive", &[&service, limit]).replacen(
         "protocol: http1",
-        "service: {name: cart, port: 80}",
+        "protocol: http1, service: {name: cart, port: 80}",
         1,
     );
     let proxy = Proxy::start(&text);

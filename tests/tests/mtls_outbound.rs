@@ -114,7 +114,13 @@ async fn requests_of_any_version_share_one_link_and_a_sidecar_is_told_what_it_ne
         let proxy = domain.proxy(&[&domain.service("cart", protocol, &[callee.address()]), &limit]).await;
         let mut one = Client::http1(proxy.outbound(0), "cart").await;
         let mut two = Client::http2(proxy.outbound(0), "cart").await;
-        for (client, version) in [(&mut one, Some("HTTP/1.1")), (&mut two, None)] {
+        // As without a link: what the port says, else as the caller speaks.
+        let versions = match protocol {
+            "http1" => [Some("HTTP/1.1"); 2],
+            "tcp" => [Some("HTTP/1.1"), None],
+            _ => [None; 2],
+        };
+        for (client, version) in [&mut one, &mut two].into_iter().zip(versions) {
             let mut request = client.request("POST", "/a?b=c", "hello");
             for forged in ["x-outrigger-attempt", "x_outrigger_timeout_ms", "x-outrigger-orig-proto"] {
                 request.headers_mut().append(forged, "9".parse().unwrap());
@@ -311,7 +317,8 @@ async fn what_becomes_something_else_has_a_link_of_its_own() {
         client.read_until("hello").await;
         assert_eq!(callee.alpns()[before..], [HTTP1], "{protocol}");
         let came = server.came().pop().unwrap();
-        assert_eq!(came.header("x-outrigger-orig-proto").as_deref(), Some("http/1.1"));
+        let version = if protocol == "http1" { "http/1.1" } else { "http/2" };
+        assert_eq!(came.header("x-outrigger-orig-proto").as_deref(), Some(version));
         assert_eq!(came.header("x-outrigger-attempt").as_deref(), Some("0"));
 
         let mut client = RawClient::connect(proxy.outbound(0)).await;

@@ -240,7 +240,9 @@ impl Attempts<'_> {
             deadline::tell(&mut head.headers, left);
         }
         if let Some(attempt) = of_sidecar {
-            Told { version: self.checked.version, attempt, left }.write(&mut head.headers);
+            let without = self.pinned.target.protocol(self.checked.version);
+            let version = Told::version(without, self.checked.switch.as_deref());
+            Told { version, attempt, left }.write(&mut head.headers);
         }
     }
 

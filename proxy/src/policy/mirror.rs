@@ -193,7 +193,8 @@ async fn exchange(
     };
     if picked.sidecar {
         // Its own limit, where it has one, ends a copy that takes too long.
-        Told { version: way.version, attempt: 0, left: timeouts.request }.write(request.headers_mut());
+        let version = Told::version(target.protocol(way.version), None);
+        Told { version, attempt: 0, left: timeouts.request }.write(request.headers_mut());
     }
     let (started, attempt) = (Instant::now(), timeouts.attempt.map(|limit| worker.deadlines.after(limit)));
     let mut answer =

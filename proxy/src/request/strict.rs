@@ -82,6 +82,7 @@ impl Checked {
         let first = self.mesh.orig_proto.as_ref().map(HeaderValue::as_bytes);
         match first {
             Some(first) if first.starts_with(b"HTTP/1.") => Version::HTTP_11,
+            Some(b"HTTP/2") => Version::HTTP_2,
             _ => self.version,
         }
     }

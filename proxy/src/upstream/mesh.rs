@@ -6,7 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_config::model::AppProtocol;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt as _;
@@ -76,8 +76,8 @@ pub(super) async fn begin_bytes(stream: &mut Stream, port: u16) -> io::Result<()
 /// What a request says to the other sidecar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
-    /// The version that the app spoke.
-    pub(crate) version: Version,
+    /// The version that the far app is meant to get, where the link's own does not say it: [`Told::version`].
+    pub(crate) version: Option<&'static str>,
     /// Which attempt it is, from 0: only one hop repeats a request.
     pub(crate) attempt: u32,
     /// What is left of its deadline.
@@ -85,6 +85,17 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// What would be spoken without the link: the caller's own version, or what policy says of the port. So an app gets the
+    /// same from a sidecar that has an identity as from one that has none.
+    pub(crate) fn version(without: AppProtocol, switch: Option<&Switch>) -> Option<&'static str> {
+        match (without, switch) {
+            (AppProtocol::Http1, _) => Some("HTTP/1.1"),
+            // The link of an upgrade speaks HTTP/1.1.
+            (_, Some(Switch::Upgrade(_))) => Some("HTTP/2"),
+            (_, Some(Switch::Connect) | None) => None,
+        }
+    }
+
     /// Writes it. Only for sidecars that have proved who they are: anybody else would take it for the app's.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         headers.insert(ATTEMPT_FIELD, HeaderValue::from(self.attempt));
@@ -93,8 +104,8 @@ impl Told {
             let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
             headers.insert(TIMEOUT_FIELD, HeaderValue::from(millis));
         }
-        if self.version != Version::HTTP_2 {
-            headers.insert(PROTO_FIELD, HeaderValue::from_static("HTTP/1.1"));
+        if let Some(version) = self.version {
+            headers.insert(PROTO_FIELD, HeaderValue::from_static(version));
         }
     }
 }
@@ -126,10 +137,13 @@ mod tests {
         };
         let text = |text: &str| Some(text.to_owned());
         let left = Some(Duration::from_micros(1_500_900));
-        for version in [Version::HTTP_10, Version::HTTP_11] {
-            assert_eq!(told(version, 0, left), (text("HTTP/1.1"), text("0"), text("1500")));
+        let plain = |without| Told::version(without, None);
+        assert_eq!(told(plain(AppProtocol::Http1), 0, left), (text("HTTP/1.1"), text("0"), text("1500")));
+        let upgrade = Switch::Upgrade(Upgrade { protocols: HeaderValue::from_static("websocket") });
+        for (without, version) in [(AppProtocol::Http1, "HTTP/1.1"), (AppProtocol::Http2, "HTTP/2")] {
+            assert_eq!(Told::version(without, Some(&upgrade)), Some(version));
         }
-        assert_eq!(told(Version::HTTP_2, 2, None), (None, text("2"), None));
-        assert_eq!(told(Version::HTTP_2, 0, Some(Duration::from_micros(1))).2, text("1"));
+        assert_eq!(told(plain(AppProtocol::Http2), 2, None), (None, text("2"), None));
+        assert_eq!(told(plain(AppProtocol::Grpc), 0, Some(Duration::from_micros(1))).2, text("1"));
     }
 }

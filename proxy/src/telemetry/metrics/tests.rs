@@ -42,6 +42,8 @@ outrigger_fallbacks_total{service,kind}
 outrigger_faults_total{service,route,kind}
 outrigger_health_changes_total{service,to}
 outrigger_health_checks_total{service,outcome}
+outrigger_identity_not_after_seconds{}
+outrigger_identity_rotations_total{result}
 outrigger_inbound_security_total{service,security}
 outrigger_informational_dropped_total{}
 outrigger_mesh_handshakes_total{side,result}
@@ -166,6 +168,8 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.spans_queued(20);
     metrics.spans_exported(2);
     SpansDropped::ALL.iter().for_each(|reason| metrics.spans_dropped(*reason, 3));
+    metrics.identity_in_use(Some(std::time::SystemTime::now()));
+    Rotation::ALL.iter().for_each(|result| metrics.identity_rotation(*result));
     let security = metrics.inbound_security("shop/cart:80");
     Security::ALL.iter().for_each(|how| security.came(1, *how));
     security.refused();

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header::HOST, uri::Scheme};
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header::HOST, uri::Scheme};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -156,8 +156,8 @@ impl Question {
         if security.is_mesh() {
             // The app is asked in the version that it is declared to speak.
             let http1 = matches!((self.speaks(), &call), (AppProtocol::Http1, None));
-            let version = if http1 { Version::HTTP_11 } else { Version::HTTP_2 };
-            Told { version, attempt: 0, left: None }.write(request.headers_mut());
+            Told { version: http1.then_some("HTTP/1.1"), attempt: 0, left: None }
+                .write(request.headers_mut());
         }
         let (answer, mut body) = sender.send_request(request, call.is_none()).map_err(broken)?;
         if let Some(message) = call {
