@@ -331,6 +331,30 @@ async fn what_becomes_something_else_has_a_link_of_its_own() {
     }
 }
 
+/// An upgrade that the app declines is an ordinary answer, and its link goes to nobody else.
+#[tokio::test]
+async fn a_link_of_an_upgrade_that_came_to_nothing_ends() {
+    let domain = Domain::new();
+    let gate = Gate::closed();
+    gate.open();
+    let declines = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno".to_owned();
+    let server = Switching::http1(&gate, move |_| declines.clone()).await;
+    let to = Backends { http1: Some(server.address()), ..Backends::default() };
+    let callee = domain.callee("cart", to).await;
+    let proxy = domain.proxy(&[&domain.service("cart", "http1", &[callee.address()])]).await;
+    let mut client = RawClient::connect(proxy.outbound(0)).await;
+    for links in 1..=2 {
+        client
+            .send("GET / HTTP/1.1\r\nHost: cart\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+            .await;
+        client.read_until("\r\n\r\nno").await;
+        client.clear();
+        callee.wait_open(0).await;
+        assert_eq!(callee.alpns().len(), links);
+        assert_eq!(server.wait_end().await, Ended::Fin);
+    }
+}
+
 async fn echo() -> RawBackend {
     RawBackend::start(Reply::Echo { greeting: b"hello\n".to_vec(), farewell: b"bye\n".to_vec() }).await
 }

@@ -321,6 +321,7 @@ impl Explainer {
         };
         let backend = passage.backend();
         let mut share = Share::of(&name(backend), 1, 100.0);
+        share.endpoints = self.told_of(backend, &to);
         share.tls = self.tls(backend).filter(|_| !passage.is_tls(heard));
         share.outcome = match to.parse().is_ok_and(|address| self.own.contains(address)) {
             true => Outcome::Cut(cut(Failure::Loop, heard)),

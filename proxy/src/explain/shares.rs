@@ -142,9 +142,7 @@ impl Explainer {
         let sent = self.sent(&direct.rule, None, admitted, (protocol, &Scheme::HTTP));
         let is_loop = to.parse().is_ok_and(|address| self.own.contains(address));
         let mut share = Share::of(&name(direct.backend()), 1, 100.0);
-        // An endpoint of a Service, by its own address, where there is more to say of it.
-        let listed = self.endpoints(direct.backend()).into_iter();
-        share.endpoints = listed.filter(|one| one.address == to && one.security.told).collect();
+        share.endpoints = self.told_of(direct.backend(), &to);
         share.outcome = match &sent {
             Err(failure) => Outcome::Refuse(refusal(*failure, caller)),
             Ok(_) if is_loop => Outcome::Refuse(refusal(Failure::Loop, caller)),
@@ -180,6 +178,12 @@ impl Explainer {
             certificate: tls.identity.as_ref().map(|own| own.certificate.path.to_string()),
             origin: tls.origin.to_string(),
         })
+    }
+
+    /// The endpoint of a backend that is called by its own address, where there is more to say of it.
+    pub(super) fn told_of(&self, backend: &Backend, address: &str) -> Vec<Endpoint> {
+        let listed = self.endpoints(backend).into_iter();
+        listed.filter(|one| one.address == address && one.security.told).collect()
     }
 
     /// The endpoints that policy lists for a backend.

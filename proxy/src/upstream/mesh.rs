@@ -98,7 +98,12 @@ impl Told {
 
     /// Writes it. Only for sidecars that have proved who they are: anybody else would take it for the app's.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
-        headers.insert(ATTEMPT_FIELD, HeaderValue::from(self.attempt));
+        let attempt = match self.attempt {
+            // Nearly always, and then nothing is allocated.
+            0 => HeaderValue::from_static("0"),
+            later => HeaderValue::from(later),
+        };
+        headers.insert(ATTEMPT_FIELD, attempt);
         if let Some(left) = self.left {
             // A deadline that has not passed is never told as one that has.
             let millis = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);

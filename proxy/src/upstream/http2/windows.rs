@@ -153,4 +153,66 @@ mod tests {
         let fast: Vec<_> = (0..1000).map(|_| (1, 16_384)).collect();
         assert_eq!(after(&fast), LARGEST, "and not beyond");
     }
+
+    /// Sends as much as the windows let through, until so many bytes have gone or nothing more goes; gives the largest room
+    /// that there was.
+    async fn send(mut stream: h2::SendStream<Bytes>, mut left: usize) -> usize {
+        let mut largest = 0;
+        while left > 0 {
+            stream.reserve_capacity(left.min(2 * LARGEST as usize));
+            let room = poll_fn(|cx| stream.poll_capacity(cx));
+            let Ok(Some(Ok(room))) = tokio::time::timeout(Duration::from_secs(1), room).await else { break };
+            largest = largest.max(room);
+            let part = room.min(left);
+            left -= part;
+            stream.send_data(Bytes::from(vec![0; part]), left == 0).unwrap();
+        }
+        largest
+    }
+
+    /// What a server finds as room for an answer, on a stream that is read, and then on one that is not.
+    #[tokio::test(start_paused = true)]
+    async fn the_far_side_is_told_of_it_and_a_paused_reader_has_its_bound() {
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let server = tokio::spawn(async move {
+            let mut builder = h2::server::Builder::new();
+            builder.max_send_buffer_size(4 * LARGEST as usize);
+            let mut link = builder.handshake::<_, Bytes>(far).await.unwrap();
+            let mut sent = Vec::new();
+            while let Some(Ok((_, mut respond))) = link.accept().await {
+                let stream = respond.send_response(http::Response::new(()), false).unwrap();
+                sent.push(tokio::spawn(send(stream, 32 * LARGEST as usize)));
+            }
+            sent
+        });
+        let mut builder = Builder::new();
+        settings(&mut builder);
+        let (client, link) = builder.handshake::<_, Bytes>(near).await.unwrap();
+        let (windows, reader) = (Windows::new(), Reader::default());
+        let calls = async {
+            let mut client = client.ready().await.unwrap();
+            let request = || http::Request::get("http://a/").body(()).unwrap();
+            let (read, _) = client.send_request(request(), true).unwrap();
+            let mut body = read.await.unwrap().into_body();
+            while let Some(data) = body.data().await {
+                let length = data.unwrap().len();
+                body.flow_control().release_capacity(length).unwrap();
+                reader.took(length, &windows);
+            }
+            let (paused, _) = client.send_request(request(), true).unwrap();
+            let held = paused.await.unwrap().into_body();
+            // Until the far side has found out that nothing more goes.
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            drop(held);
+        };
+        let ((), ()) = tokio::join!(calls, async { windows.drive(link).await });
+        let sent = server.await.unwrap();
+        let mut rooms = Vec::new();
+        for one in sent {
+            rooms.push(one.await.unwrap());
+        }
+        assert_eq!(rooms.len(), 2);
+        assert!(rooms[0] > SMALLEST as usize * 2, "{rooms:?}");
+        assert!(rooms[1] <= LARGEST as usize, "{rooms:?}");
+    }
 }
