@@ -4,6 +4,7 @@
 //! is loaded to saturation (CPU per request, throughput, loaded memory) and at a fixed pace (latency). Medians over the rounds are reported.
 //! A figure counts only if our own proxy proves that it did its whole work ([`proof`]), and only if every peer took part.
 
+mod handshakes;
 mod host;
 mod load;
 mod measure;
@@ -49,6 +50,7 @@ async fn compare(options: &Options) -> anyhow::Result<ExitCode> {
     let backend = Backend::start(&ports, dir.path()).await?;
 
     let results = measure::rounds(options, &peers).await?;
+    let handshakes = handshakes::measure(&peers, options.handshakes).await?;
     let own: Vec<&Peer> = peers.iter().filter(|peer| peer.is_outrigger()).collect();
     for peer in &own {
         proof::of_counts(peer, results.sent_per_door()).await?;
@@ -57,7 +59,7 @@ async fn compare(options: &Options) -> anyhow::Result<ExitCode> {
         eprintln!("proof: {}", proof::of_limits(peer, &backend).await?);
     }
 
-    let table = table::render(&results, &peers);
+    let table = table::render(&results, &peers, &handshakes);
     println!("{}\n\n{table}", host.line());
     if options.write {
         readme::write(&host.line(), &table)?;
@@ -71,26 +73,19 @@ fn verdict(options: &Options, results: &Results, peers: &[Peer]) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     let mut missed = false;
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        if let Some(ratio) = results.ratio_to_envoy(own, peers, protocol) {
-            let fine = ratio <= options.max_ratio;
+    let targets = [
+        (Kind::Outrigger, Kind::Envoy, "of Envoy's", options.max_ratio),
+        (Kind::Stages, Kind::TwoHops, "with every stage, of without", options.max_stages),
+        (Kind::MtlsPair, Kind::EnvoyPair, "of the mTLS pair, of Envoy's", options.max_pair),
+        (Kind::MtlsPair, Kind::HaproxyPair, "of the mTLS pair, of HAProxy's", options.max_pair_haproxy),
+    ];
+    for (kind, to, what, most) in targets {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let Some(ratio) = results.cpu_ratio(kind, to, protocol) else { continue };
+            let fine = ratio <= most;
             missed |= !fine;
             let word = if fine { "met" } else { "MISSED" };
-            eprintln!(
-                "target {word}: {protocol} CPU per request {ratio:.2} of Envoy's, at most {:.2}",
-                options.max_ratio
-            );
-        }
-    }
-    for protocol in [Protocol::Http1, Protocol::Http2] {
-        if let Some(ratio) = results.cpu_ratio(Kind::Stages, Kind::TwoHops, protocol) {
-            let fine = ratio <= options.max_stages;
-            missed |= !fine;
-            let word = if fine { "met" } else { "MISSED" };
-            eprintln!(
-                "target {word}: {protocol} CPU per request with every stage {ratio:.2} of without, at most {:.2}",
-                options.max_stages
-            );
+            eprintln!("target {word}: {protocol} CPU per request {what}: {ratio:.2}, at most {most:.2}");
         }
     }
     let idle = own.idle_pss_kib as f64 / 1024.0;

@@ -65,7 +65,7 @@ async fn one(options: &Options, peer: &Peer, door: &Door, dir: &std::path::Path)
         loop {
             tokio::select! {
                 outcome = &mut run => break outcome?,
-                _ = tick.tick() => largest = largest.max(peer.process(door).pss_kib()?),
+                _ = tick.tick() => largest = largest.max(peer.pss_kib(door)?),
             }
         }
     };
@@ -99,11 +99,6 @@ impl Results {
             self.samples.iter().filter(matching).map(|s| s.cpu_us)
         };
         median(of(kind).zip(of(to)).map(|(own, other)| own / other).collect())
-    }
-
-    pub(super) fn ratio_to_envoy(&self, own: &Peer, peers: &[Peer], protocol: Protocol) -> Option<f64> {
-        let envoy = peers.iter().find(|peer| peer.kind == Kind::Envoy)?;
-        self.cpu_ratio(own.kind, envoy.kind, protocol)
     }
 
     /// Requests that each door of each peer was sent, warm-up included.

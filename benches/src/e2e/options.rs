@@ -43,6 +43,15 @@ pub(super) struct Options {
     /// Target: CPU per request over two hops with every stage configured, as a share of the same without.
     #[arg(long, default_value_t = 1.25)]
     pub(super) max_stages: f64,
+    /// Target: CPU per request of the mTLS pair, as a share of Envoy's pair.
+    #[arg(long, default_value_t = 0.40)]
+    pub(super) max_pair: f64,
+    /// Target: the same, as a share of HAProxy's pair.
+    #[arg(long, default_value_t = 1.25)]
+    pub(super) max_pair_haproxy: f64,
+    /// Connections to the far side of each pair, each with a handshake.
+    #[arg(long, default_value_t = 2_000)]
+    pub(super) handshakes: u64,
     /// Target: idle PSS in MiB.
     #[arg(long, default_value_t = 15.0)]
     pub(super) max_idle_mib: f64,
@@ -54,8 +63,8 @@ impl Options {
         if !self.only.is_empty() && (self.write || self.assert) {
             anyhow::bail!("--only leaves peers out: not with --write or --assert");
         }
-        if self.rounds == 0 || self.requests == 0 || self.pace == 0 {
-            anyhow::bail!("--rounds, --requests and --pace must be above 0");
+        if self.rounds == 0 || self.requests == 0 || self.pace == 0 || self.handshakes == 0 {
+            anyhow::bail!("--rounds, --requests, --pace and --handshakes must be above 0");
         }
         Ok(())
     }

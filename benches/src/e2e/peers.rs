@@ -1,8 +1,10 @@
 //! The proxies compared, one file each. All get the same task: one worker, a table of routes by path prefix of which the last one is asked for,
-//! time-outs and retries on, upstream connections kept, no access log, plaintext over the loopback.
+//! time-outs and retries on, upstream connections kept, no access log, over the loopback: in plaintext, and the pairs with
+//! mutual TLS between their two processes.
 
 pub(super) mod backend;
 mod bare;
+pub(super) mod certificates;
 mod envoy;
 mod haproxy;
 mod nginx;
@@ -21,6 +23,7 @@ use clap::ValueEnum;
 use super::options::Options;
 use super::ports::{PeerPorts, Ports};
 use super::process::Process;
+use certificates::Certificates;
 
 /// Path prefixes of the route table; the client asks for the last one.
 const PREFIXES: [&str; 8] =
@@ -66,11 +69,32 @@ pub(super) enum Kind {
     TwoHops,
     /// The same, with every policy stage configured.
     Stages,
+    /// Two sidecars as processes of their own, with mutual TLS between them.
+    MtlsPair,
+    /// The same of HAProxy.
+    HaproxyPair,
+    /// The same of Envoy.
+    EnvoyPair,
 }
 
 impl Kind {
-    pub(super) const ALL: [Kind; 7] =
-        [Kind::Outrigger, Kind::Bare, Kind::Nginx, Kind::Haproxy, Kind::Envoy, Kind::TwoHops, Kind::Stages];
+    pub(super) const ALL: [Kind; 10] = [
+        Kind::Outrigger,
+        Kind::Bare,
+        Kind::Nginx,
+        Kind::Haproxy,
+        Kind::Envoy,
+        Kind::TwoHops,
+        Kind::Stages,
+        Kind::MtlsPair,
+        Kind::HaproxyPair,
+        Kind::EnvoyPair,
+    ];
+
+    /// Whether it is two processes with mutual TLS between them.
+    pub(super) fn is_pair(self) -> bool {
+        matches!(self, Kind::MtlsPair | Kind::HaproxyPair | Kind::EnvoyPair)
+    }
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -81,6 +105,9 @@ impl Kind {
             Kind::Outrigger => "Outrigger",
             Kind::TwoHops => "Outrigger, two hops",
             Kind::Stages => "Outrigger, two hops, every stage",
+            Kind::MtlsPair => "Outrigger, mTLS pair",
+            Kind::HaproxyPair => "HAProxy, mTLS pair",
+            Kind::EnvoyPair => "Envoy, mTLS pair",
         }
     }
 }
@@ -98,9 +125,11 @@ pub(super) struct Peer {
     /// Name and version.
     pub(super) title: String,
     pub(super) doors: Vec<Door>,
-    /// Of the first process, after start and before any request.
+    /// Of the first process, or of both of a pair, after start and before any request.
     pub(super) idle_pss_kib: u64,
-    admin: u16,
+    pub(super) ports: PeerPorts,
+    /// Those of a pair.
+    pub(super) certificates: Option<Certificates>,
     processes: Vec<Process>,
 }
 
@@ -110,8 +139,16 @@ impl Peer {
         self.processes.iter().map(Process::cpu_us).sum()
     }
 
-    pub(super) fn process(&self, door: &Door) -> &Process {
-        &self.processes[door.process]
+    /// Memory of what serves a door now: of one process, or of both of a pair.
+    pub(super) fn pss_kib(&self, door: &Door) -> anyhow::Result<u64> {
+        let serves = |index: usize| self.kind.is_pair() || index == door.process;
+        let serving = self.processes.iter().enumerate().filter(|(index, _)| serves(*index));
+        serving.map(|(_, process)| process.pss_kib()).sum()
+    }
+
+    /// CPU time of the process that the pair's link leads to, microseconds.
+    pub(super) fn far_cpu_us(&self) -> anyhow::Result<f64> {
+        self.processes.last().context("a peer without a process")?.cpu_us()
     }
 
     /// Whether it is the one that is compared with the others.
@@ -121,12 +158,12 @@ impl Peer {
 
     /// Whether it is Outrigger in any shape, and so must prove its work.
     pub(super) fn is_outrigger(&self) -> bool {
-        matches!(self.kind, Kind::Outrigger | Kind::TwoHops | Kind::Stages)
+        matches!(self.kind, Kind::Outrigger | Kind::TwoHops | Kind::Stages | Kind::MtlsPair)
     }
 
     /// Port of its admin interface.
     pub(super) fn admin(&self) -> u16 {
-        self.admin
+        self.ports.admin
     }
 }
 
@@ -134,7 +171,15 @@ impl Peer {
 struct Recipe {
     title: String,
     doors: Vec<Door>,
-    commands: Vec<(PathBuf, Vec<String>)>,
+    commands: Vec<Command>,
+    certificates: Option<Certificates>,
+}
+
+/// A process of a peer, and the port by which it shows that it is there.
+struct Command {
+    program: PathBuf,
+    args: Vec<String>,
+    port: u16,
 }
 
 impl Recipe {
@@ -144,8 +189,23 @@ impl Recipe {
         Recipe {
             title,
             doors: vec![door(Protocol::Http1, ports.http1), door(Protocol::Http2, ports.http2)],
-            commands: vec![(program, args)],
+            commands: vec![Command { program, args, port: ports.http1 }],
+            certificates: None,
         }
+    }
+
+    /// One process that serves both protocols, and the one that it leads to.
+    fn pair(
+        title: &str,
+        ports: PeerPorts,
+        program: PathBuf,
+        [near, far]: [Vec<String>; 2],
+        certificates: Certificates,
+    ) -> Self {
+        let far = Command { program: program.clone(), args: far, port: ports.inner[0] };
+        let near = Self::single(title.to_owned(), ports, program, near);
+        let commands = near.commands.into_iter().chain([far]).collect();
+        Recipe { commands, certificates: Some(certificates), ..near }
     }
 }
 
@@ -159,25 +219,26 @@ pub(super) async fn start(kind: Kind, options: &Options, ports: &Ports, dir: &Pa
         Kind::Nginx => nginx::recipe(own, ports, &dir)?,
         Kind::Haproxy => haproxy::recipe(own, ports, &dir)?,
         Kind::Envoy => envoy::recipe(&options.envoy, own, ports, &dir)?,
-        Kind::Outrigger | Kind::TwoHops | Kind::Stages => {
+        Kind::Outrigger | Kind::TwoHops | Kind::Stages | Kind::MtlsPair => {
             outrigger::recipe(kind, &options.proxy, own, ports, &dir)?
         }
+        Kind::HaproxyPair => haproxy::pair(own, ports, &dir)?,
+        Kind::EnvoyPair => envoy::pair(&options.envoy, own, ports, &dir)?,
     };
     let mut peer = Peer {
         kind,
         title: recipe.title,
         doors: recipe.doors,
         idle_pss_kib: 0,
-        admin: own.admin,
+        ports: own,
+        certificates: recipe.certificates,
         processes: Vec::new(),
     };
-    for (index, (program, args)) in recipe.commands.iter().enumerate() {
-        let door = peer.doors.iter().find(|door| door.process == index);
-        let port = door.context("a process without a door")?.port;
-        let process = Process::start(super::PROXY_CORE, program, args, port, &dir).await?;
-        if index == 0 {
+    for (index, Command { program, args, port }) in recipe.commands.iter().enumerate() {
+        let process = Process::start(super::PROXY_CORE, program, args, *port, &dir).await?;
+        if index == 0 || kind.is_pair() {
             tokio::time::sleep(SETTLE).await;
-            peer.idle_pss_kib = process.pss_kib()?;
+            peer.idle_pss_kib += process.pss_kib()?;
         }
         peer.processes.push(process);
     }

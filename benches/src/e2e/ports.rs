@@ -2,11 +2,13 @@
 
 use std::net::TcpListener;
 
+use super::peers::Kind;
+
 /// One port per door that a peer or the backend opens.
 pub(super) struct Ports {
     pub(super) backend_http1: u16,
     pub(super) backend_http2: u16,
-    pub(super) peer: [PeerPorts; 7],
+    pub(super) peer: [PeerPorts; Kind::ALL.len()],
 }
 
 /// The doors of one peer.
@@ -17,6 +19,8 @@ pub(super) struct PeerPorts {
     pub(super) admin: u16,
     /// Behind the doors, where a peer is two hops: one for each protocol.
     pub(super) inner: [u16; 2],
+    /// Admin interface of the second process, where a peer is two.
+    pub(super) inner_admin: u16,
 }
 
 impl Ports {
@@ -29,9 +33,15 @@ impl Ports {
             held.push(listener);
             Ok(port)
         };
-        let mut peer = [PeerPorts::default(); 7];
+        let mut peer = [PeerPorts::default(); Kind::ALL.len()];
         for ports in &mut peer {
-            *ports = PeerPorts { http1: next()?, http2: next()?, admin: next()?, inner: [next()?, next()?] };
+            *ports = PeerPorts {
+                http1: next()?,
+                http2: next()?,
+                admin: next()?,
+                inner: [next()?, next()?],
+                inner_admin: next()?,
+            };
         }
         Ok(Ports { backend_http1: next()?, backend_http2: next()?, peer })
     }

@@ -26,6 +26,24 @@ pub(super) async fn of_counts(peer: &Peer, sent: u64) -> anyhow::Result<()> {
         counted(&metrics, service, sent).with_context(|| peer.title.clone())?;
         in_force(&dump, service)?;
     }
+    if peer.kind.is_pair() {
+        let metrics = get(peer.ports.inner_admin, "/metrics").await?.body;
+        authenticated(&metrics, 2 * sent)?;
+    }
+    Ok(())
+}
+
+/// The far side of a pair was sent at least `sent` requests by mutual TLS, and none in plaintext.
+fn authenticated(metrics: &str, sent: u64) -> anyhow::Result<()> {
+    let by = |word: &str| {
+        let label = format!("security=\"{word}\"");
+        sum(metrics, "outrigger_inbound_security_total", |labels| labels.contains(&label))
+    };
+    let (mtls, plaintext) = (by("mtls"), by("plaintext"));
+    ensure!(
+        mtls >= sent as f64 && plaintext == 0.0,
+        "of {sent} requests, {mtls} came by mutual TLS and {plaintext} in plaintext"
+    );
     Ok(())
 }
 

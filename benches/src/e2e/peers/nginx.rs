@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::ports::{PeerPorts, Ports};
-use super::{Door, PREFIXES, Protocol, Recipe, locate, version, write};
+use super::{Command, Door, PREFIXES, Protocol, Recipe, locate, version, write};
 
 pub(super) fn recipe(own: PeerPorts, ports: &Ports, dir: &Path) -> anyhow::Result<Recipe> {
     let program = locate(Path::new("nginx"))?;
@@ -40,6 +40,7 @@ http {{
     Ok(Recipe {
         title: format!("nginx {}", version(&program, &["-v"])?),
         doors: vec![Door { protocol: Protocol::Http1, port: own.http1, process: 0 }],
-        commands: vec![(program, vec!["-c".to_owned(), config])],
+        commands: vec![Command { program, args: vec!["-c".to_owned(), config], port: own.http1 }],
+        certificates: None,
     })
 }
