@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod raw;
 pub mod skip;
 pub mod switching;
+pub mod tap;
 pub mod unreachable;
 pub mod verbatim;
 pub mod wait;

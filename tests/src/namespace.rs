@@ -134,3 +134,21 @@ pub fn pair() -> (Namespace, Namespace) {
     }
     (one, two)
 }
+
+/// Two hosts and what is between them: 10.201.1.2 and 10.201.2.2, each the only host of its network, and a router that
+/// sees every byte. First one host, then the router, then the other host.
+pub fn routed() -> (Namespace, Namespace, Namespace) {
+    let (one, router, two) = (Namespace::new(), Namespace::new(), Namespace::new());
+    for (host, number) in [(&one, "1"), (&two, "2")] {
+        let cable = format!("host{number}");
+        router.ip(&["link", "add", &cable, "type", "veth", "peer", "name", "eth0", "netns", host.name()]);
+        router.ip(&["address", "add", &format!("10.201.{number}.1/24"), "dev", &cable]);
+        router.ip(&["link", "set", &cable, "up"]);
+        host.ip(&["address", "add", &format!("10.201.{number}.2/24"), "dev", "eth0"]);
+        host.ip(&["link", "set", "eth0", "up"]);
+        host.ip(&["route", "add", "default", "via", &format!("10.201.{number}.1")]);
+    }
+    let (code, said) = router.exec("sh", &["-c", "echo 1 > /proc/sys/net/ipv4/ip_forward"]);
+    assert_eq!(code, 0, "{said}");
+    (one, router, two)
+}
