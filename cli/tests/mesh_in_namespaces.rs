@@ -93,10 +93,13 @@ impl Apps {
         ]
     }
 
-    /// What has reached any of them.
+    /// Requests and bytes that have reached any of them.
     fn reached(&self) -> usize {
-        let http = self.http1.connections() + self.http2.connections() + self.chat.came().len();
-        http + self.grpc.calls() + self.echo.connections() + self.mail.connections()
+        let http = self.http1.requests() + self.http2.requests() + self.chat.came().len();
+        http + self.grpc.calls()
+            + self.echo.text().len()
+            + self.mail.text().len()
+            + self.tls.greetings().len()
     }
 }
 
