@@ -5,7 +5,8 @@ use std::{net::TcpStream, path::PathBuf, process::ExitCode, sync::Arc, time::Dur
 use anyhow::{Context, Result, anyhow};
 use outrigger_config::model::ObjectName;
 use outrigger_proxy::{
-    app::{App, Options},
+    app::{App, Options, StartError},
+    discovery::client::ControlPlane,
     drain::Cause,
     telemetry::logging::{self, LogFormat},
 };
@@ -19,15 +20,21 @@ use crate::exit;
 /// How long the start looks for an app. It should be on this machine.
 const LOOK_FOR_APP: Duration = Duration::from_millis(200);
 
-/// Run a sidecar from policy files. It takes up changes of the files without losing a request.
+/// Run a sidecar from policy files, or from a control plane. It takes up changes without losing a request.
 ///
 /// SIGTERM and Ctrl-C drain it; a second signal ends it at once. Ends with 2 if it cannot start.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Proxy {
     /// Policy files and folders; all of them are one policy.
-    #[arg(short, long = "file", value_name = "PATH", required = true, num_args = 1..)]
+    #[arg(short, long = "file", value_name = "PATH", num_args = 1.., required_unless_present = "control_plane")]
     files: Vec<PathBuf>,
-    /// Which Sidecar to be, where the files hold several.
+    /// Take the policy from a control plane instead: http://HOST:PORT. Several times for several replicas.
+    #[arg(long, value_name = "URL", conflicts_with = "files", requires = "sidecar")]
+    control_plane: Vec<String>,
+    /// Where the policy is kept, to start with it while every control plane is away.
+    #[arg(long, value_name = "FOLDER", requires = "control_plane")]
+    state_dir: Option<PathBuf>,
+    /// Which Sidecar to be; needed where the files hold several, or the policy is a control plane's.
     #[arg(long, value_name = "NAMESPACE/NAME", value_parser = object_name)]
     sidecar: Option<ObjectName>,
     /// Worker threads [default: what the CPU quota of this container or machine allows].
@@ -69,7 +76,12 @@ impl Proxy {
     /// When it cannot start.
     pub(crate) fn run(self) -> Result<ExitCode> {
         let log_level = logging::init(LogFormat::from(self.log_format), &self.log_level)?;
+        let control_plane = match self.control_plane.as_slice() {
+            [] => None,
+            addresses => Some(ControlPlane { addresses: addresses.to_vec(), state: self.state_dir }),
+        };
         let options = Options {
+            control_plane,
             sidecar: self.sidecar,
             workers: self.workers.map(usize::from),
             grace: self.grace,
@@ -78,12 +90,31 @@ impl Proxy {
         };
         // Before the proxy is ready: whoever sees it ready may end it, and then it should drain.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = Signals::watch(&runtime)?;
-        let app = App::start(options).map_err(|error| anyhow!("{error}"))?;
+        let mut signals = Signals::watch(&runtime)?;
+        let Some(app) = start(&runtime, &mut signals, options) else { return Ok(exit::FINE) };
+        let app = app.map_err(|error| anyhow!("{error}"))?;
         warn_of_absent_apps(&app);
         runtime.block_on(until_end(Arc::new(app), signals));
         Ok(exit::FINE)
     }
+}
+
+/// Starts the proxy; `None`: a signal came first. Files are read at once, but a control plane may be away for long.
+fn start(runtime: &Runtime, signals: &mut Signals, options: Options) -> Option<Result<App, StartError>> {
+    if options.control_plane.is_none() {
+        return Some(App::start(options));
+    }
+    let (send, started) = tokio::sync::oneshot::channel();
+    std::thread::spawn(|| {
+        // Nobody listens any more after a signal.
+        let _ = send.send(App::start(options));
+    });
+    runtime.block_on(async {
+        tokio::select! {
+            started = started => Some(started.unwrap_or(Err(StartError::Panicked))),
+            _ = signals.next() => None,
+        }
+    })
 }
 
 /// The signals that end the proxy.

@@ -12,11 +12,15 @@ use std::{
 };
 
 use outrigger_config::model::ObjectName;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bootstrap::Crew,
     ctx::Side,
-    discovery::local::{Change, LocalSource, Rejected},
+    discovery::{
+        client::{ControlPlane, Discovery},
+        local::{Change, LocalSource, Prepared, Rejected},
+    },
     drain::{self, Cause, Schedule},
     runtime::{
         BuildError,
@@ -33,6 +37,8 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 pub struct Options {
     /// Policy files and folders.
     pub paths: Vec<PathBuf>,
+    /// Where policy comes from instead; then `paths` count for nothing, and `sidecar` is needed.
+    pub control_plane: Option<ControlPlane>,
     /// Which Sidecar of these files; needed where they hold several.
     pub sidecar: Option<ObjectName>,
     /// Worker threads; `None`: what the cgroup's CPU quota allows.
@@ -46,7 +52,14 @@ pub struct Options {
 impl Options {
     /// The defaults for these policy files.
     pub fn new(paths: Vec<PathBuf>) -> Self {
-        Self { paths, sidecar: None, workers: None, grace: Duration::from_secs(30), log_level: None }
+        Self {
+            paths,
+            control_plane: None,
+            sidecar: None,
+            workers: None,
+            grace: Duration::from_secs(30),
+            log_level: None,
+        }
     }
 }
 
@@ -56,6 +69,9 @@ pub enum StartError {
     /// The policy cannot be used; the text is the rendered report.
     #[error(transparent)]
     Policy(#[from] Rejected),
+    /// A control plane cannot be asked with these options.
+    #[error("--control-plane: {0}")]
+    ControlPlane(String),
     /// A listening address cannot be had.
     #[error("cannot listen on {addr} ({what}): {source}; {remedy}")]
     Bind {
@@ -126,14 +142,17 @@ impl Ended {
 }
 
 impl App {
-    /// Starts a proxy and returns when it serves.
+    /// Starts a proxy and returns when it serves. From a control plane that may take as long as it is away.
     pub fn start(options: Options) -> Result<Self, StartError> {
-        let source = LocalSource::new(options.paths.clone(), options.sidecar.clone());
-        let policy = source.load()?;
+        let (source, policy, in_use) = Source::open(&options)?;
         let crew = Arc::new(Crew::start(&options, policy)?);
         crew.listen()?;
+        if let Some(in_use) = in_use {
+            // A client that has died has said so.
+            let _ = in_use.send(true);
+        }
         let ended = Arc::new(Ended::default());
-        follow(&crew, source);
+        follow(&crew, source, &options);
         obey(&crew, &ended, options.grace);
         crew.await_endpoints(FIRST_ANSWERS);
         crew.status.set_ready();
@@ -181,10 +200,51 @@ impl Drop for App {
     }
 }
 
+/// Where policies after the first come from.
+enum Source {
+    Files(LocalSource),
+    ControlPlane(Discovery),
+}
+
+impl Source {
+    /// The source, its first policy, and who wants to know when that is in use.
+    fn open(options: &Options) -> Result<(Self, Prepared, Option<oneshot::Sender<bool>>), StartError> {
+        let Some(control_plane) = &options.control_plane else {
+            let source = LocalSource::new(options.paths.clone(), options.sidecar.clone());
+            let policy = source.load()?;
+            return Ok((Self::Files(source), policy, None));
+        };
+        let Some(sidecar) = &options.sidecar else {
+            return Err(StartError::ControlPlane(
+                "say which Sidecar, by --sidecar NAMESPACE/NAME".to_owned(),
+            ));
+        };
+        let mut discovery = Discovery::start(control_plane, sidecar)?;
+        let Change { policy, in_use } = discovery.first().ok_or(StartError::Panicked)?;
+        Ok((Self::ControlPlane(discovery), policy, Some(in_use)))
+    }
+
+    /// The policies after the first.
+    fn follow(self, crew: &Crew, control_plane: Option<&ControlPlane>) -> mpsc::Receiver<Change> {
+        let (status, metrics) = (crew.status.clone(), crew.metrics.clone());
+        match self {
+            Self::Files(source) => {
+                let (send, receive) = mpsc::channel(1);
+                crew.background().spawn(source.watch(send, status, metrics));
+                receive
+            }
+            Self::ControlPlane(discovery) => {
+                let addresses = control_plane.iter().flat_map(|one| &one.addresses);
+                status.set_sources(addresses.map(PathBuf::from).collect());
+                discovery.follow(status, metrics)
+            }
+        }
+    }
+}
+
 /// Applies each good policy as it comes; a bad one has been reported by the source and changes nothing.
-fn follow(crew: &Arc<Crew>, source: LocalSource) {
-    let (send, mut receive) = tokio::sync::mpsc::channel::<Change>(1);
-    crew.background().spawn(source.watch(send, crew.status.clone(), crew.metrics.clone()));
+fn follow(crew: &Arc<Crew>, source: Source, options: &Options) {
+    let mut receive = source.follow(crew, options.control_plane.as_ref());
     let crew = crew.clone();
     crew.clone().background().spawn(async move {
         while let Some(Change { policy, in_use }) = receive.recv().await {
@@ -192,7 +252,7 @@ fn follow(crew: &Arc<Crew>, source: LocalSource) {
             let taking = crew.clone();
             let applied = tokio::task::spawn_blocking(move || taking.apply(policy)).await;
             let applied = applied.unwrap_or(Err(StartError::Panicked));
-            let _ = in_use.send(applied.is_ok());
+            let is_applied = applied.is_ok();
             match applied {
                 Ok(()) => crew.status.clear_rejection(),
                 Err(error) => {
@@ -202,6 +262,8 @@ fn follow(crew: &Arc<Crew>, source: LocalSource) {
                     crew.status.set_rejection(Rejection { at, text, findings: Vec::new() });
                 }
             }
+            // Last: whoever hears it may have something to add to the status.
+            let _ = in_use.send(is_applied);
         }
     });
 }

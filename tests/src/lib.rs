@@ -8,6 +8,7 @@ pub mod backend;
 pub mod client;
 pub mod collector;
 pub mod conformance;
+pub mod control_plane;
 pub mod examples;
 pub mod fault;
 pub mod grpc;

@@ -3,7 +3,8 @@
 //! What it hands on is always whole and valid. Whatever is wrong with a change (a bad edit, a file that vanished, half a
 //! file) is reported with file, line and column in the log, in a metric and in the status, and changes nothing.
 
-mod named;
+pub(super) mod named;
+
 mod read;
 
 pub use read::{ReadError, read};

@@ -10,6 +10,7 @@ mod collect;
 mod concurrency;
 mod connection;
 mod detection;
+mod discovery;
 mod endpoints;
 mod fallback;
 mod handles;
@@ -201,6 +202,10 @@ families! {
         "Policy changes that were refused; the former policy stayed.", "1";
     CONFIG_LAST_SUCCESS: Gauge "outrigger_config_last_reload_success_timestamp_seconds" [],
         "When the policy in use was taken up, as Unix time.", "1";
+    CONFIG_STALE: Gauge "outrigger_config_stale_seconds" [],
+        "For how long the control plane has been away; 0 while it is there. Only of a proxy that has one.", "1";
+    DISCOVERY_REFUSED: Counter "outrigger_discovery_refused_resources_total" ["type"],
+        "Resources of the control plane that could not be used, by type; the former ones stayed.", "4";
     IDENTITY_NOT_AFTER: Gauge "outrigger_identity_not_after_seconds" [],
         "When this proxy's own certificate ends, as Unix time.", "1";
     IDENTITY_ROTATIONS: Counter "outrigger_identity_rotations_total" ["result"],
@@ -258,6 +263,7 @@ struct Counters {
     config_generation: Shared,
     config_rejections: Shared,
     config_last_success_ms: Shared,
+    discovery: discovery::Discovery,
     dns_resolved: Shared,
     dns_failed: Shared,
     access_log_dropped: Shared,
@@ -297,6 +303,7 @@ impl Metrics {
             config_generation: Shared::default(),
             config_rejections: Shared::default(),
             config_last_success_ms: Shared::default(),
+            discovery: discovery::Discovery::default(),
             dns_resolved: Shared::default(),
             dns_failed: Shared::default(),
             access_log_dropped: Shared::default(),

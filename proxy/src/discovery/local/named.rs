@@ -10,7 +10,7 @@ use outrigger_config::model::Resources;
 use crate::identity::Identity;
 
 /// The files that resources name, in their order, each once.
-pub(super) fn paths(resources: &Resources) -> Vec<PathBuf> {
+pub(in crate::discovery) fn paths(resources: &Resources) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = Vec::new();
     let tls = resources.destinations.iter().filter_map(|destination| destination.tls.as_ref());
     for (_, file) in tls.flat_map(|tls| tls.files()) {

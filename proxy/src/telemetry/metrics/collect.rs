@@ -2,7 +2,7 @@
 //!
 //! A series that was never touched is left out; the registry drops families that stay empty.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::SystemTime};
 
 use prometheus::{
     core::{Collector, Desc},
@@ -349,6 +349,12 @@ impl Families {
             for (result, count) in counters.identity.rotations() {
                 self.push(super::IDENTITY_ROTATIONS, &[result.as_str()], count as f64);
             }
+        }
+        if let Some(seconds) = counters.discovery.stale(SystemTime::now()) {
+            self.push(super::CONFIG_STALE, &[], seconds);
+        }
+        for (kind, count) in counters.discovery.refused() {
+            self.push_touched(super::DISCOVERY_REFUSED, &[kind.word()], count);
         }
         self.push_touched(super::DNS_RESOLUTIONS, &["ok"], counters.dns_resolved.get());
         self.push_touched(super::DNS_RESOLUTIONS, &["failed"], counters.dns_failed.get());

@@ -26,6 +26,8 @@ outrigger_concurrency_refused_total{service,priority}
 outrigger_config_generation{}
 outrigger_config_last_reload_success_timestamp_seconds{}
 outrigger_config_rejections_total{}
+outrigger_config_stale_seconds{}
+outrigger_discovery_refused_resources_total{type}
 outrigger_dns_resolutions_total{outcome}
 outrigger_downstream_connections_open{side,listener}
 outrigger_downstream_connections_refused_total{side,listener}
