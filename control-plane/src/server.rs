@@ -35,7 +35,7 @@ const REQUEST_BYTES: usize = 8 * 1024 * 1024;
 /// Between two pings, and until an answer: a dead link is found within 20 s.
 const PING: Duration = Duration::from_secs(10);
 const PONG: Duration = Duration::from_secs(8);
-/// How long the first request of a stream may take.
+/// How long the first byte of a connection, and the first request of a stream, may take.
 const FIRST_REQUEST: Duration = Duration::from_secs(10);
 /// How long a stream lasts, give or take a tenth.
 pub(crate) const MAX_AGE: Duration = Duration::from_secs(30 * 60);
@@ -78,6 +78,7 @@ async fn connection(
     discovery: Discovery,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     socket.set_nodelay(true)?;
+    timeout(FIRST_REQUEST, socket.readable()).await??;
     let service = hyper::service::service_fn(move |request| call(request, discovery.clone()));
     hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -202,7 +202,7 @@ impl Drop for App {
 
 /// Where policies after the first come from.
 enum Source {
-    Files(LocalSource),
+    Files(Box<LocalSource>),
     ControlPlane(Discovery),
 }
 
@@ -212,7 +212,7 @@ impl Source {
         let Some(control_plane) = &options.control_plane else {
             let source = LocalSource::new(options.paths.clone(), options.sidecar.clone());
             let policy = source.load()?;
-            return Ok((Self::Files(source), policy, None));
+            return Ok((Self::Files(Box::new(source)), policy, None));
         };
         let Some(sidecar) = &options.sidecar else {
             return Err(StartError::ControlPlane(

@@ -31,23 +31,13 @@ impl Discovery {
     pub(super) fn refused(&self) -> impl Iterator<Item = (ResourceType, u64)> {
         ResourceType::ALL.into_iter().zip(&self.refused).map(|(kind, count)| (kind, count.get()))
     }
-
-    fn set_away(&self, away: Option<SystemTime>) {
-        self.used.get_or_init(|| ());
-        let mut held = self.away.lock();
-        *held = away.map(|now| held.unwrap_or(now));
-    }
 }
 
 impl Metrics {
-    /// The control plane is there and has told everything.
-    pub(crate) fn discovery_current(&self) {
-        self.counters.discovery.set_away(None);
-    }
-
-    /// The control plane is away, since this moment or before.
-    pub(crate) fn discovery_lost(&self, now: SystemTime) {
-        self.counters.discovery.set_away(Some(now));
+    /// Since when the control plane is away; `None`: it is there and has told everything.
+    pub(crate) fn discovery_away(&self, since: Option<SystemTime>) {
+        self.counters.discovery.used.get_or_init(|| ());
+        *self.counters.discovery.away.lock() = since;
     }
 
     /// Resources of a type were refused.

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::UNIX_EPOCH};
 
+use outrigger_config::wire::ResourceType;
+
 use super::*;
 use crate::{
     balance::{Change, Health},
@@ -164,6 +166,8 @@ fn touch_all(metrics: &Metrics) -> Touched {
     metrics.trailers_dropped();
     metrics.config_applied(7, UNIX_EPOCH + Duration::from_millis(1_500));
     metrics.config_rejected();
+    metrics.discovery_away(Some(UNIX_EPOCH));
+    ResourceType::ALL.iter().for_each(|kind| metrics.discovery_refused(*kind, 1));
     metrics.dns_resolved();
     metrics.dns_failed();
     metrics.access_log_dropped(3);
