@@ -261,11 +261,36 @@ impl Places {
     fn at_listeners(&self, checks: &mut Checks<'_>) {
         let objects = checks.objects;
         let listeners = listeners(objects);
-        for endpoint in objects.mesh_services.iter().flat_map(|object| object.body.spec.endpoints.iter()) {
-            let (Some(address), Some(identity)) = (&endpoint.address, &endpoint.identity) else { continue };
-            if let Some(sidecar) = listeners.get(&address.value.0) {
-                self.named(identity, sidecar, checks);
+        for object in &objects.mesh_services {
+            for endpoint in object.body.spec.endpoints.iter() {
+                let Some(address) = &endpoint.address else { continue };
+                let Some(sidecar) = listeners.get(&address.value.0) else { continue };
+                match &endpoint.identity {
+                    Some(identity) => self.named(identity, sidecar, checks),
+                    None => self.nameless(endpoint, (object, sidecar), checks),
+                }
             }
+        }
+    }
+
+    /// An endpoint without identity at which a Sidecar listens that has one.
+    fn nameless(
+        &self,
+        endpoint: &MeshEndpoint,
+        (object, sidecar): (&Object<MeshService>, &Object<Sidecar>),
+        checks: &mut Checks<'_>,
+    ) {
+        let spec = &object.body.spec;
+        if sidecar.body.spec.identity.is_none() || spec.tls.is_some() || checks.has_error(endpoint.span) {
+            return;
+        }
+        let ports = spec
+            .ports
+            .iter()
+            .map(|port| ServicePort { service: object.name.clone(), port: port.port.value.port() });
+        let mut modes = ports.map(|port| (self.modes.of(&port), port));
+        if let Some((mode, port)) = modes.find(|(mode, _)| mode.mode == MtlsMode::Strict) {
+            self.unnamed(endpoint, &port, (sidecar, mode), checks);
         }
     }
 
