@@ -63,3 +63,63 @@ impl Explainer {
         app.map(|app| app.mtls).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_config::SpiffeId;
+
+    use crate::{
+        explain::{ConnectionQuestion, Door, Explainer, Question, Report},
+        runtime::fixture,
+    };
+
+    const STRICT: &str = r#"apiVersion: outrigger.dev/v1alpha1
+kind: Sidecar
+metadata: {name: cart, namespace: shop}
+spec:
+  inbound: [{bind: "127.0.0.1:8080", app: "127.0.0.1:3000", protocol: http1}, {bind: "127.0.0.1:8081", app: "127.0.0.1:3001", protocol: tcp}]
+  identity: {files: {certificate: c.pem, privateKey: k.pem, trustBundle: ca.pem}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Mesh
+metadata: {name: default}
+spec: {mtls: {mode: Strict}}
+"#;
+
+    fn explain(policy: &str, from: Option<&str>) -> Report {
+        let mut question = Question::new("GET", "http://cart/").unwrap();
+        question.door = Door::Inbound;
+        question.from = from.map(|id| SpiffeId::parse(id).unwrap());
+        Explainer::new(fixture::resources(policy)).unwrap().explain(&question).unwrap()
+    }
+
+    #[test]
+    fn who_calls_decides_where_the_mode_is_strict() {
+        let web = "spiffe://cluster.local/ns/shop/sa/web";
+        let anonymous = explain(STRICT, None);
+        let text = anonymous.to_text(false);
+        assert!(anonymous.refuses() && text.contains("401") && text.contains("no_identity"), "{text}");
+        let known = explain(STRICT, Some(web));
+        assert!(!known.refuses());
+        let effect = known.request.from.unwrap().effect;
+        assert_eq!(effect, "shown by its certificate; without one it would be refused");
+        let permissive = STRICT.replace("Strict", "Permissive");
+        assert!(!explain(&permissive, None).refuses());
+        let effect = explain(&permissive, Some(web)).request.from.unwrap().effect;
+        assert_eq!(effect, "shown by its certificate; without one it would be let in as anonymous");
+    }
+
+    #[test]
+    fn a_connection_is_refused_as_its_protocol_has_it() {
+        let explainer = Explainer::new(fixture::resources(STRICT)).unwrap();
+        for (url, by) in [("tcp://cart:80", "a reset"), ("tls://cart", "the alert certificate_required")] {
+            let mut question = ConnectionQuestion::new(url).unwrap();
+            question.door = Some(Door::At("127.0.0.1:8081".parse().unwrap()));
+            let report = explainer.explain_connection(&question).unwrap();
+            let text = report.to_text(false);
+            assert!(report.refuses() && text.contains(by) && text.contains("no_identity"), "{text}");
+            question.from = Some(SpiffeId::parse("spiffe://cluster.local/ns/shop/sa/web").unwrap());
+            assert!(!explainer.explain_connection(&question).unwrap().refuses());
+        }
+    }
+}

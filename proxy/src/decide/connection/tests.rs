@@ -323,3 +323,62 @@ fn a_recorder_hears_every_step() {
         ["Pinned", "shop/longer/only Takes", "shop/exact/0 Outdone", "shop/longer/only to Some(0)"];
     assert_eq!(heard.0, expected);
 }
+
+/// A Sidecar with an identity: requests, bytes, and whatever comes to the port that was dialled; in this mode.
+fn of_mesh(mode: &str) -> Case {
+    Case::new(&format!(
+        r#"
+apiVersion: outrigger.dev/v1alpha1
+kind: Sidecar
+metadata: {{name: cart, namespace: shop}}
+spec:
+  inbound:
+  - {{bind: "0.0.0.0:8080", app: "127.0.0.1:3000", protocol: http1}}
+  - {{bind: "0.0.0.0:8081", app: "127.0.0.1:3001", protocol: tcp}}
+  - {{bind: "0.0.0.0:15006", intercepted: true}}
+  identity: {{files: {{certificate: c.pem, privateKey: k.pem, trustBundle: ca.pem}}}}
+---
+apiVersion: outrigger.dev/v1alpha1
+kind: Mesh
+metadata: {{name: default}}
+spec: {{mtls: {{mode: {mode}}}}}
+"#
+    ))
+}
+
+#[test]
+fn who_is_anonymous_is_let_in_as_the_mode_says_and_who_is_known_always() {
+    let whole = "app by app default";
+    let dialled = "app 10.0.0.5:70 by app default";
+    let refused = "no_identity of app default";
+    for (mode, http, tcp, either) in [
+        ("Permissive", ["http", "http"], whole, dialled),
+        ("Disabled", ["http", "http"], whole, dialled),
+        ("Strict", ["http", refused], refused, refused),
+    ] {
+        let case = of_mesh(mode);
+        let ask = |bind: &str, heard, identity: Option<&SpiffeId>| {
+            let facts = ConnectionFacts {
+                original_destination: (bind == "0.0.0.0:15006").then(|| "10.0.0.5:70".parse().unwrap()),
+                peer: [10, 0, 0, 1].into(),
+                identity,
+                heard,
+                dice: 7,
+            };
+            shown(&connection(&case.snapshot, key(Side::Inbound, bind), &facts, &mut Silent))
+        };
+        // Requests are told one by one why they are refused; foreign TLS cannot be.
+        assert_eq!(ask("0.0.0.0:8080", Heard::Nothing, None), http[0], "{mode}");
+        assert_eq!(ask("0.0.0.0:8080", Heard::Tls(None), None), http[1], "{mode}");
+        assert_eq!(ask("0.0.0.0:8081", Heard::Nothing, None), format!("mesh, or {tcp}"), "{mode}");
+        assert_eq!(ask("0.0.0.0:15006", Heard::Nothing, None), format!("http, or {either}"), "{mode}");
+        for heard in [Heard::Tls(Some("a.b")), Heard::Other] {
+            assert_eq!(ask("0.0.0.0:8081", heard, None), tcp, "{mode}");
+            assert_eq!(ask("0.0.0.0:15006", heard, None), either, "{mode}");
+        }
+        let web = SpiffeId::of_account("cluster.local", "shop", "web");
+        assert_eq!(ask("0.0.0.0:8080", Heard::Nothing, Some(&web)), "http");
+        assert_eq!(ask("0.0.0.0:8081", Heard::Nothing, Some(&web)), whole, "nothing is waited for");
+        assert_eq!(ask("0.0.0.0:15006", Heard::Nothing, Some(&web)), format!("http, or {dialled}"));
+    }
+}
