@@ -133,6 +133,7 @@ fn touch_all(metrics: &Metrics) -> Touched {
     RetryDenied::ALL.iter().for_each(|reason| backend.retry_denied(0, *reason));
     backend.connection_opened(0);
     backend.connect_failed(0);
+    metrics.identity_in_use(Some(SystemTime::now()));
     MeshFault::all().for_each(|why| backend.tls_failed(0, why));
     for side in [Side::Inbound, Side::Outbound] {
         MeshFault::all().map(Err).chain([Ok(())]).for_each(|result| metrics.mesh_handshake(side, result));
