@@ -211,7 +211,8 @@ impl Recipe {
 
 /// Starts a peer alone on its core and reads its idle memory.
 pub(super) async fn start(kind: Kind, options: &Options, ports: &Ports, dir: &Path) -> anyhow::Result<Peer> {
-    let dir = dir.join(kind.name());
+    // A name of one word: HAProxy splits paths at blanks.
+    let dir = dir.join(format!("{kind:?}"));
     fs::create_dir_all(&dir)?;
     let own = ports.peer[kind as usize];
     let recipe = match kind {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Context;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
 };
 
 use super::write;
@@ -37,6 +37,8 @@ impl Certificates {
     /// Makes them in `dir`.
     pub(in crate::e2e) fn make(dir: &Path) -> anyhow::Result<Self> {
         let mut params = CertificateParams::new(Vec::new())?;
+        // OpenSSL takes a certificate whose subject is its issuer's for a root.
+        params.distinguished_name.push(DnType::CommonName, "bench authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate()?;
@@ -52,6 +54,7 @@ impl Certificates {
 
 fn own(dir: &Path, name: &str, id: &str, issuer: &Issuer<'_, KeyPair>) -> anyhow::Result<Own> {
     let mut params = CertificateParams::new(vec![NAME.to_owned()])?;
+    params.distinguished_name.push(DnType::CommonName, name);
     params.subject_alt_names.push(SanType::URI(id.try_into().context("a URI is ASCII")?));
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages =

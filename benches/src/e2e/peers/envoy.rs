@@ -63,7 +63,10 @@ fn tls(context: &str, own: &Own, (certificates, peer): (&Certificates, &str), al
         "@type": format!("type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{context}"),
         "common_tls_context": {
             "alpn_protocols": [alpn],
-            "tls_params": {"tls_minimum_protocol_version": "TLSv1_3"},
+            "tls_params": {
+                "tls_minimum_protocol_version": "TLSv1_3",
+                "tls_maximum_protocol_version": "TLSv1_3",
+            },
             "tls_certificates": [{
                 "certificate_chain": {"filename": own.certificate},
                 "private_key": {"filename": own.key},
