@@ -11,7 +11,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, client::Grpc, codegen::http::uri::PathAndQuery, transport::Channel};
 use tonic_prost::ProstCodec;
 
-use crate::{metrics::Metrics, wait::within};
+use crate::{
+    metrics::Metrics,
+    ports,
+    wait::{BOUND, within},
+};
 
 /// The one method of discovery.
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -32,7 +36,8 @@ impl ControlPlane {
     pub fn start(files: &[(&str, &str)]) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let folder = tempfile::tempdir().expect("a folder for the policy files");
-        let mut new = Self { folder, runtime: None, discovery: any, metrics: any };
+        // It must be free still when the control plane is started again.
+        let mut new = Self { folder, runtime: None, discovery: ports::free(), metrics: any };
         files.iter().for_each(|(name, text)| new.write(name, text));
         new.start_again();
         new
@@ -62,7 +67,10 @@ impl ControlPlane {
     /// Ends it at once: its sockets close.
     pub fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+            // Whoever starts it again finds the address free. A thread of a runtime may not wait, so another one does.
+            std::thread::scope(|scope| {
+                scope.spawn(|| runtime.shutdown_timeout(BOUND));
+            });
         }
     }
 

@@ -3,7 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use outrigger_config::{model::ObjectName, wire::ResourceType};
-use outrigger_tests::{backend::Backend, client, control_plane::ControlPlane, proxy::Proxy, wait::until};
+use outrigger_tests::{
+    backend::Backend,
+    client,
+    control_plane::ControlPlane,
+    proxy::Proxy,
+    wait::{until, within},
+};
 
 /// The proxy's own file: a listener for everything, and one for `web`.
 const SIDECAR: &str = r#"
@@ -169,16 +175,20 @@ async fn a_proxy_without_a_policy_waits_for_the_control_plane() {
         ControlPlane::start(&[("cart.yaml", SIDECAR), ("web.yaml", &service("web", web.address()))]);
     plane.kill();
     let from = plane.options(None);
-    let starting = tokio::task::spawn_blocking(|| {
-        Proxy::with("", |options| {
+    let (started, starting) = tokio::sync::oneshot::channel();
+    // Not a task of the runtime: that would wait for it even if this test fails.
+    std::thread::spawn(|| {
+        let proxy = Proxy::with("", |options| {
             options.control_plane = Some(from);
             options.sidecar = Some(ObjectName::new("shop", "cart"));
-        })
+        });
+        // Nobody waits any more where the test has failed.
+        let _ = started.send(proxy);
     });
     // The first attempt fails for certain; the next come within seconds.
     tokio::task::yield_now().await;
     plane.start_again();
-    let proxy = starting.await.unwrap();
+    let proxy = within("the proxy to start", starting).await.unwrap();
     assert_eq!(client::get(proxy.outbound(0), "/").await.status, 200);
 }
 
