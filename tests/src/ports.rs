@@ -17,7 +17,8 @@ static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// # Panics
 /// When there is none left.
 pub fn free() -> SocketAddr {
-    let base = 10_000 + u16::try_from(std::process::id() % 9_000).expect("below 9000");
+    // Processes that run side by side have neighbouring numbers, and begin far from each other.
+    let base = 10_000 + u16::try_from(std::process::id() % 90 * 100).expect("below 9000");
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     (base..19_999)
         .chain(10_000..base)
